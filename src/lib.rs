@@ -1,0 +1,3 @@
+//! Adit: a gateway for gRPC services that cannot be dialled.
+
+pub mod tunnel;

@@ -1,0 +1,69 @@
+//! A bounded amount of something, and the value that holds a part of it.
+//!
+//! What is held travels with the thing it was taken for, so it comes back when that is dropped, on
+//! every road. Both sides may be on different threads; the count is one atomic.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How much may be held at once. Clones share the same amount.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    used: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// A part of an [`Allowance`]; its drop gives it back.
+#[derive(Debug)]
+pub struct Hold {
+    used: Arc<AtomicUsize>,
+    amount: usize,
+}
+
+impl Allowance {
+    /// An allowance of which nothing is used.
+    pub fn new(limit: usize) -> Self {
+        Self { used: Arc::default(), limit }
+    }
+
+    /// Takes `amount` if that much is left.
+    pub fn take(&self, amount: usize) -> Option<Hold> {
+        // Relaxed: the count guards no other memory, it only must not lose an update.
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(amount).filter(|sum| *sum <= self.limit)
+            })
+            .ok()?;
+        Some(Hold { used: self.used.clone(), amount })
+    }
+
+    /// How much is held now.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.amount, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_held_than_allowed_and_a_drop_gives_it_back() {
+        let allowance = Allowance::new(10);
+        let first = allowance.take(6).unwrap();
+        assert!(allowance.take(5).is_none());
+        let second = allowance.take(4).unwrap();
+        assert_eq!(allowance.used(), 10);
+        drop(first);
+        assert!(allowance.take(usize::MAX).is_none(), "an overflow is not a fit");
+        assert_eq!(allowance.used(), 4);
+        drop(second);
+        assert_eq!(allowance.used(), 0);
+    }
+}

@@ -1,0 +1,424 @@
+//! One call, from its caller's side: when it asks for a line, what it sends, how it ends.
+//!
+//! ```text
+//!          said                opened
+//!   idle --------> asking ----------------> open ----------.
+//!                   ^  |                                    | answered (last) / left
+//!    whole at last  |  | refused: whole only                v
+//!                   |  v                                   ended
+//!               gathering --- second message / left -----> ended
+//!
+//!   asking --left--> leaving --opened (cancel) / refused--> ended
+//! ```
+//!
+//! A call whose caller half-closed with its only message is one frame, whoever serves it. Of any
+//! other call every message is a frame, and so is the half-close; only peers that stream get
+//! those. Frames cannot overtake each other: nothing is sent before the line is known.
+
+use super::failure::Failure;
+
+/// One call. `M` is a message with whatever must travel with it.
+#[derive(Debug)]
+pub struct Call<M> {
+    state: State<M>,
+    /// The sequence number of the next frame.
+    sequence: i64,
+}
+
+#[derive(Debug)]
+enum State<M> {
+    /// The caller has said nothing yet.
+    Idle,
+    /// The registry looks for a tunnel and has the first frame.
+    Asking,
+    /// Only peers that take whole calls serve this; the message waits for the half-close.
+    Gathering(M),
+    /// The call has a line.
+    Open { half_closed: bool },
+    /// The caller is gone or told; the registry has not answered yet.
+    Leaving,
+    /// Nothing more may happen.
+    Ended,
+}
+
+/// What a caller says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said<M> {
+    /// A message; more may follow.
+    Message(M),
+    /// A message and the half-close.
+    LastMessage(M),
+    /// The half-close alone.
+    HalfClose,
+}
+
+/// What goes down the tunnel.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Frame<M> {
+    /// A whole call: the only message and the half-close.
+    Whole(M),
+    /// One message of a stream.
+    Message {
+        /// Its place in the stream, from 0.
+        sequence: i64,
+        /// The message.
+        message: M,
+    },
+    /// The half-close of a stream.
+    HalfClose {
+        /// Its place in the stream.
+        sequence: i64,
+    },
+}
+
+/// What must be done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Order<M> {
+    /// Nothing.
+    Nothing,
+    /// Ask the registry for a tunnel, with the first frame.
+    Ask(Frame<M>),
+    /// Send these down the line, in this order.
+    Send(Frame<M>, Option<Frame<M>>),
+    /// Let the caller go on: only its half-close is still missing, and it must come in time.
+    AwaitHalfClose,
+    /// Tell the caller that the call has failed; nothing is to be cancelled.
+    Fail(Failure),
+    /// Tell the caller, and the tunnel that the call is over.
+    FailAndCancel(Failure),
+    /// Tell the tunnel only: the caller has been told already.
+    Cancel,
+}
+
+impl<M> Call<M> {
+    /// A call of which only the head is known.
+    pub fn new() -> Self {
+        Self { state: State::Idle, sequence: 0 }
+    }
+
+    /// The caller says something.
+    pub fn said(&mut self, said: Said<M>) -> Order<M> {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Idle => {
+                self.state = State::Asking;
+                Order::Ask(self.first_frame(said))
+            }
+            State::Gathering(message) if matches!(said, Said::HalfClose) => {
+                self.state = State::Asking;
+                Order::Ask(Frame::Whole(message))
+            }
+            State::Gathering(_) => Order::Fail(Failure::UnaryOnly),
+            State::Open { half_closed: false } => self.next_frames(said),
+            // The callers of this wait for the line and say nothing after the half-close; a word
+            // out of turn is ignored, as late words are.
+            state @ (State::Asking | State::Open { .. } | State::Leaving | State::Ended) => {
+                self.state = state;
+                Order::Nothing
+            }
+        }
+    }
+
+    /// The registry has found a tunnel and given it the first frame; `whole` if that was all.
+    pub fn opened(&mut self, whole: bool) -> Order<M> {
+        match self.state {
+            State::Asking => {
+                self.state = State::Open { half_closed: whole };
+                Order::Nothing
+            }
+            State::Leaving => {
+                self.state = State::Ended;
+                Order::Cancel
+            }
+            State::Idle | State::Gathering(_) | State::Open { .. } | State::Ended => Order::Nothing,
+        }
+    }
+
+    /// The registry has found no tunnel.
+    pub fn refused(&mut self, failure: Failure) -> Order<M> {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Ended | State::Leaving => Order::Nothing,
+            State::Idle | State::Asking | State::Gathering(_) | State::Open { .. } => {
+                Order::Fail(failure)
+            }
+        }
+    }
+
+    /// The registry has found only tunnels that take whole calls, and gives the first frame back.
+    pub fn only_whole(&mut self, first: Frame<M>) -> Order<M> {
+        match (&self.state, first) {
+            (State::Asking, Frame::Message { message, .. }) => {
+                self.state = State::Gathering(message);
+                self.sequence = 0;
+                Order::AwaitHalfClose
+            }
+            (_, _) => self.refused(Failure::UnaryOnly),
+        }
+    }
+
+    /// A part of the answer has come. Whether the caller is to have it: the last part only once,
+    /// and nothing after it.
+    pub fn answered(&mut self, last: bool) -> bool {
+        let heard = !matches!(self.state, State::Leaving | State::Ended);
+        if heard && last {
+            self.state = State::Ended;
+        }
+        heard
+    }
+
+    /// The call ends before its answer does: the caller left, time is up, a message is too large.
+    pub fn left(&mut self, failure: Failure) -> Order<M> {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Idle | State::Gathering(_) => Order::Fail(failure),
+            State::Asking => {
+                self.state = State::Leaving;
+                Order::Fail(failure)
+            }
+            State::Open { .. } => Order::FailAndCancel(failure),
+            State::Leaving => {
+                self.state = State::Leaving;
+                Order::Nothing
+            }
+            State::Ended => Order::Nothing,
+        }
+    }
+
+    /// The half-close of a gathered call is overdue.
+    pub fn half_close_overdue(&mut self) -> Order<M> {
+        match self.state {
+            State::Gathering(_) => self.left(Failure::HalfCloseOverdue),
+            State::Idle | State::Asking | State::Open { .. } | State::Leaving | State::Ended => {
+                Order::Nothing
+            }
+        }
+    }
+
+    /// Whether nothing more may happen, so that nothing needs to be kept.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    fn first_frame(&mut self, said: Said<M>) -> Frame<M> {
+        match said {
+            Said::LastMessage(message) => Frame::Whole(message),
+            Said::Message(message) => Frame::Message { sequence: self.next_sequence(), message },
+            Said::HalfClose => Frame::HalfClose { sequence: self.next_sequence() },
+        }
+    }
+
+    fn next_frames(&mut self, said: Said<M>) -> Order<M> {
+        self.state = State::Open { half_closed: !matches!(said, Said::Message(_)) };
+        match said {
+            Said::Message(message) => {
+                Order::Send(Frame::Message { sequence: self.next_sequence(), message }, None)
+            }
+            Said::LastMessage(message) => {
+                let message = Frame::Message { sequence: self.next_sequence(), message };
+                let end = Frame::HalfClose { sequence: self.next_sequence() };
+                Order::Send(message, Some(end))
+            }
+            Said::HalfClose => {
+                Order::Send(Frame::HalfClose { sequence: self.next_sequence() }, None)
+            }
+        }
+    }
+
+    fn next_sequence(&mut self) -> i64 {
+        self.sequence += 1;
+        self.sequence - 1
+    }
+}
+
+impl<M> Default for Call<M> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<M> Frame<M> {
+    /// Whether the caller has nothing more to say after this.
+    pub fn is_last(&self) -> bool {
+        !matches!(self, Self::Message { .. })
+    }
+
+    /// The message in it.
+    pub fn message(&self) -> Option<&M> {
+        match self {
+            Self::Whole(message) | Self::Message { message, .. } => Some(message),
+            Self::HalfClose { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_message_with_its_half_close_is_one_frame() {
+        let mut call = Call::new();
+        assert_eq!(call.said(Said::LastMessage("hi")), Order::Ask(Frame::Whole("hi")));
+        assert_eq!(call.opened(true), Order::Nothing);
+        assert!(call.answered(true));
+        assert!(!call.answered(true), "the answer is given once");
+    }
+
+    #[test]
+    fn a_stream_is_numbered_and_its_half_close_is_a_frame() {
+        let mut call = Call::new();
+        assert_eq!(
+            call.said(Said::Message("a")),
+            Order::Ask(Frame::Message { sequence: 0, message: "a" })
+        );
+        call.opened(false);
+        assert_eq!(
+            call.said(Said::Message("b")),
+            Order::Send(Frame::Message { sequence: 1, message: "b" }, None)
+        );
+        assert_eq!(
+            call.said(Said::LastMessage("c")),
+            Order::Send(
+                Frame::Message { sequence: 2, message: "c" },
+                Some(Frame::HalfClose { sequence: 3 })
+            )
+        );
+        assert_eq!(call.said(Said::Message("late")), Order::Nothing);
+    }
+
+    #[test]
+    fn a_call_without_a_message_is_its_half_close() {
+        let mut call = Call::<&str>::new();
+        assert_eq!(call.said(Said::HalfClose), Order::Ask(Frame::HalfClose { sequence: 0 }));
+        assert_eq!(
+            call.only_whole(Frame::HalfClose { sequence: 0 }),
+            Order::Fail(Failure::UnaryOnly)
+        );
+    }
+
+    #[test]
+    fn a_plain_peer_gets_the_message_when_the_half_close_has_come() {
+        let mut call = gathering();
+        assert_eq!(call.said(Said::HalfClose), Order::Ask(Frame::Whole("a")));
+        assert_eq!(call.opened(true), Order::Nothing);
+        assert!(call.answered(true));
+    }
+
+    #[test]
+    fn a_plain_peer_cannot_be_sent_a_second_message() {
+        let mut call = gathering();
+        assert_eq!(call.said(Said::Message("b")), Order::Fail(Failure::UnaryOnly));
+        assert!(call.is_ended());
+    }
+
+    #[test]
+    fn a_gathered_call_does_not_wait_for_ever() {
+        let mut call = gathering();
+        assert_eq!(call.half_close_overdue(), Order::Fail(Failure::HalfCloseOverdue));
+        assert_eq!(call.half_close_overdue(), Order::Nothing);
+    }
+
+    #[test]
+    fn a_caller_that_leaves_while_the_registry_looks_is_cancelled_afterwards() {
+        let mut call = Call::new();
+        call.said(Said::LastMessage("hi"));
+        assert_eq!(call.left(Failure::Cancelled), Order::Fail(Failure::Cancelled));
+        assert!(!call.is_ended(), "the line is not known yet");
+        assert_eq!(call.opened(true), Order::Cancel);
+        assert!(call.is_ended());
+    }
+
+    fn gathering() -> Call<&'static str> {
+        let mut call = Call::new();
+        call.said(Said::Message("a"));
+        let back = Frame::Message { sequence: 0, message: "a" };
+        assert_eq!(call.only_whole(back), Order::AwaitHalfClose);
+        call
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Message,
+        Last,
+        HalfClose,
+        Opened,
+        Refused,
+        OnlyWhole,
+        Part,
+        LastPart,
+        Left,
+        Overdue,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        use Event::*;
+        prop::sample::select(vec![
+            Message, Last, HalfClose, Opened, Refused, OnlyWhole, Part, LastPart, Left, Overdue,
+        ])
+    }
+
+    proptest! {
+        /// The caller is told an end at most once, nothing is delivered after it, frames are
+        /// numbered without a gap, and after a goodbye the call is over.
+        #[test]
+        fn a_call_ends_exactly_once(events in prop::collection::vec(event(), 0..40)) {
+            let mut call = Call::new();
+            let (mut ends, mut asked) = (0, None);
+            let mut next = 0;
+            for event in events {
+                let order = match event {
+                    Event::Message => call.said(Said::Message(())),
+                    Event::Last => call.said(Said::LastMessage(())),
+                    Event::HalfClose => call.said(Said::HalfClose),
+                    // The registry answers each question once.
+                    Event::Opened => match asked.take() {
+                        Some(first) => call.opened(Frame::is_last(&first)),
+                        None => Order::Nothing,
+                    },
+                    Event::Refused => match asked.take() {
+                        Some(_) => call.refused(Failure::NoTunnel),
+                        None => Order::Nothing,
+                    },
+                    Event::OnlyWhole => match asked.take() {
+                        Some(first) => { next = 0; call.only_whole(first) }
+                        None => Order::Nothing,
+                    },
+                    Event::Part | Event::LastPart => {
+                        let last = matches!(event, Event::LastPart);
+                        // Answers come only while a tunnel carries the call.
+                        if matches!(call.state, State::Open { .. }) && call.answered(last) {
+                            prop_assert_eq!(ends, 0);
+                            ends += usize::from(last);
+                        }
+                        Order::Nothing
+                    }
+                    Event::Left => call.left(Failure::Cancelled),
+                    Event::Overdue => call.half_close_overdue(),
+                };
+                match order {
+                    Order::Ask(first) => {
+                        prop_assert!(asked.is_none());
+                        next = i64::from(!matches!(first, Frame::Whole(()))) ;
+                        asked = Some(first);
+                    }
+                    Order::Send(first, second) => for frame in [Some(first), second].into_iter().flatten() {
+                        let (Frame::Message { sequence, .. } | Frame::HalfClose { sequence }) = frame
+                            else { return Err(TestCaseError::fail("a whole call is the first frame")) };
+                        prop_assert_eq!(sequence, next);
+                        next += 1;
+                    },
+                    Order::Fail(_) | Order::FailAndCancel(_) => ends += 1,
+                    Order::Nothing | Order::AwaitHalfClose | Order::Cancel => {}
+                }
+            }
+            ends += usize::from(matches!(
+                call.left(Failure::Cancelled),
+                Order::Fail(_) | Order::FailAndCancel(_)
+            ));
+            if asked.is_some() {
+                call.refused(Failure::NoTunnel);
+            }
+            prop_assert_eq!(ends, 1);
+            prop_assert!(call.is_ended());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Every limit of the gateway, with its unit and its default.
+//!
+//! A limit is counted where the rule that needs it lives; this file only says how much there is.
+
+use std::time::Duration;
+
+/// How much of everything the gateway holds, and for how long it waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls in flight in the whole gateway. The next is `RESOURCE_EXHAUSTED inflight_limit`.
+    pub calls_max: usize,
+    /// Calls in flight on one tunnel, calls whose caller left included until they are freed.
+    pub calls_per_tunnel_max: usize,
+    /// Streams one caller's connection may have open; the next is refused with `REFUSED_STREAM`.
+    pub streams_per_connection_max: usize,
+    /// One message, either way, as the caller sees it.
+    pub message_bytes_max: usize,
+    /// Metadata of one call: the sum of names, values and 32 a pair, as HTTP/2 counts it.
+    pub metadata_bytes_max: usize,
+    /// Pairs of metadata of one call.
+    pub metadata_entries_max: usize,
+    /// One frame down a classic tunnel. Peers accept 4 MiB unless told otherwise.
+    pub classic_frame_bytes_max: usize,
+    /// One frame from a peer. A larger one ends the tunnel.
+    pub peer_frame_bytes_max: usize,
+    /// Bytes queued towards one tunnel. An empty queue admits any legal message.
+    pub tunnel_queue_bytes_max: usize,
+    /// Bytes one call may have in its tunnel's queue, so that bulk does not hold up the others.
+    /// One message is always admitted.
+    pub call_queue_bytes_max: usize,
+    /// Bytes of one call's answer held for a caller that reads slowly.
+    pub call_buffer_bytes_max: usize,
+    /// The same for all calls of one tunnel together.
+    pub tunnel_buffer_bytes_max: usize,
+    /// Names one tunnel may register.
+    pub services_per_tunnel_max: usize,
+    /// Bytes of a registered name.
+    pub service_name_bytes_max: usize,
+    /// Tunnels one key may have open.
+    pub tunnels_per_key_max: usize,
+    /// Tunnels one service may have.
+    pub tunnels_per_service_max: usize,
+    /// Names remembered after their last tunnel has gone.
+    pub names_remembered_max: usize,
+    /// A tunnel's first frame must have come by then.
+    pub register_timeout: Duration,
+    /// TLS, preface and SETTINGS of a new connection must be done by then.
+    pub handshake_timeout: Duration,
+    /// A plain peer gets whole calls only: the half-close must follow the message within this.
+    pub half_close_timeout: Duration,
+    /// What a plain peer's call may take when its caller gave no deadline.
+    pub plain_call_timeout: Duration,
+    /// A call whose caller left holds its slot on the tunnel this long, unless the peer ends it.
+    pub cancel_timeout: Duration,
+}
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls_max: 20_000,
+            calls_per_tunnel_max: 1_000,
+            streams_per_connection_max: 100,
+            message_bytes_max: 4 * MIB,
+            metadata_bytes_max: 32 * KIB,
+            metadata_entries_max: 100,
+            classic_frame_bytes_max: 4 * MIB,
+            peer_frame_bytes_max: 64 * MIB,
+            tunnel_queue_bytes_max: 8 * MIB,
+            call_queue_bytes_max: 64 * KIB,
+            call_buffer_bytes_max: 16 * MIB,
+            tunnel_buffer_bytes_max: 64 * MIB,
+            services_per_tunnel_max: 64,
+            service_name_bytes_max: 255,
+            tunnels_per_key_max: 64,
+            tunnels_per_service_max: 256,
+            names_remembered_max: 10_000,
+            register_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(10),
+            half_close_timeout: Duration::from_secs(30),
+            plain_call_timeout: Duration::from_secs(300),
+            cancel_timeout: Duration::from_secs(5),
+        }
+    }
+}

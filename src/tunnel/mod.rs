@@ -1,0 +1,28 @@
+//! The rules a tunnel obeys, with no I/O, no clock and no actor in sight.
+//!
+//! Everything here takes what happened (and, where time matters, `now`) and returns what must be
+//! done. The actors carry it out. The parts, in the order in which a call meets them:
+//!
+//! - [`limits`]: how much of everything; [`allowance`]: the counting of it
+//! - [`admission`]: may this peer open a tunnel under these names
+//! - [`directory`]: which tunnels serve a name, and which names are known; [`balance`]: which one
+//! - [`switchboard`]: which call waits for which tunnel
+//! - [`call`]: one call as its caller lives it; [`answer`]: one call as the peer answers it
+//! - [`outbox`]: what waits to go down a tunnel
+//! - [`deadlines`], [`liveness`]: what time does to calls and to tunnels
+//! - [`code`], [`failure`]: how a call ends
+
+pub mod admission;
+pub mod allowance;
+pub mod answer;
+pub mod balance;
+pub mod call;
+pub mod code;
+pub mod deadlines;
+pub mod directory;
+pub mod failure;
+pub mod id;
+pub mod limits;
+pub mod liveness;
+pub mod outbox;
+pub mod switchboard;

@@ -1,0 +1,109 @@
+//! What waits to go down a tunnel: control first, then everything else in order.
+//!
+//! The outbox does not count bytes. Whoever adds a frame has taken the room for it before (see
+//! `actors::credit`), and control frames are few: one cancel for each call the peer has seen, and
+//! heartbeats that are added only when nothing else was sent.
+
+use std::collections::VecDeque;
+
+use super::id::RequestId;
+
+/// Frames of type `F` on their way to one peer.
+#[derive(Debug)]
+pub struct Outbox<F> {
+    control: VecDeque<F>,
+    data: VecDeque<Queued<F>>,
+}
+
+#[derive(Debug)]
+struct Queued<F> {
+    request: RequestId,
+    /// The first frame of its call: until it is taken, the peer knows nothing of the call.
+    opening: bool,
+    frame: F,
+}
+
+/// How much of a call was still in the queue when it was withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// The peer never saw the call.
+    Unseen,
+    /// The peer has seen at least the first frame.
+    Seen,
+}
+
+impl<F> Outbox<F> {
+    /// An empty outbox.
+    pub fn new() -> Self {
+        Self { control: VecDeque::new(), data: VecDeque::new() }
+    }
+
+    /// Adds a frame that goes before all data.
+    pub fn push_control(&mut self, frame: F) {
+        self.control.push_back(frame);
+    }
+
+    /// Adds a frame of a call.
+    pub fn push(&mut self, request: RequestId, opening: bool, frame: F) {
+        self.data.push_back(Queued { request, opening, frame });
+    }
+
+    /// Takes the next frame to be written.
+    pub fn pop(&mut self) -> Option<F> {
+        let control = self.control.pop_front();
+        control.or_else(|| self.data.pop_front().map(|queued| queued.frame))
+    }
+
+    /// Drops what is queued of a call that is over.
+    pub fn withdraw(&mut self, request: RequestId) -> Withdrawn {
+        let mut withdrawn = Withdrawn::Seen;
+        self.data.retain(|queued| {
+            let ours = queued.request == request;
+            if ours && queued.opening {
+                withdrawn = Withdrawn::Unseen;
+            }
+            !ours
+        });
+        withdrawn
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.data.is_empty()
+    }
+}
+
+impl<F> Default for Outbox<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_overtakes_data_and_data_keeps_its_order() {
+        let mut outbox = Outbox::new();
+        let request = RequestId::random();
+        outbox.push(request, true, "first");
+        outbox.push(request, false, "second");
+        outbox.push_control("cancel");
+        let order: Vec<_> = std::iter::from_fn(|| outbox.pop()).collect();
+        assert_eq!(order, ["cancel", "first", "second"]);
+    }
+
+    #[test]
+    fn a_withdrawn_call_leaves_nothing_and_tells_whether_the_peer_has_seen_it() {
+        let mut outbox = Outbox::new();
+        let (gone, kept) = (RequestId::random(), RequestId::random());
+        outbox.push(gone, true, "gone 1");
+        outbox.push(kept, true, "kept");
+        outbox.push(gone, false, "gone 2");
+        assert_eq!(outbox.withdraw(gone), Withdrawn::Unseen);
+        assert_eq!(outbox.pop(), Some("kept"));
+        assert_eq!(outbox.withdraw(kept), Withdrawn::Seen);
+        assert!(outbox.is_empty());
+    }
+}
