@@ -10,7 +10,7 @@
 //! - [`call`]: one call as its caller lives it; [`answer`]: one call as the peer answers it
 //! - [`outbox`]: what waits to go down a tunnel
 //! - [`deadlines`], [`liveness`]: what time does to calls and to tunnels
-//! - [`code`], [`failure`]: how a call ends
+//! - [`code`], [`failure`]: how a call ends; [`ending`]: how a tunnel does
 
 pub mod admission;
 pub mod allowance;
@@ -20,6 +20,7 @@ pub mod call;
 pub mod code;
 pub mod deadlines;
 pub mod directory;
+pub mod ending;
 pub mod failure;
 pub mod id;
 pub mod limits;

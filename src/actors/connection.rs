@@ -1,0 +1,356 @@
+//! One tunnel: carries calls down to its peer and answers up to their callers.
+//!
+//! It never decides who serves what. It starts when a peer has registered, lives on the worker of
+//! the tunnel's socket, ends with the stream, and says goodbye by dropping its farewell.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use crate::observe::tally::{Count, count};
+use crate::tunnel::allowance::Allowance;
+use crate::tunnel::directory::Standing;
+use crate::tunnel::ending::TunnelEnd;
+use crate::tunnel::failure::Failure;
+use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
+use crate::tunnel::limits::Limits;
+use crate::tunnel::liveness::LastSeen;
+use crate::tunnel::outbox::Withdrawn;
+
+use super::answering::{AnswerFrame, Answering};
+use super::credit::Credit;
+use super::down::Down;
+use super::farewell::TunnelFarewell;
+use super::heartbeat::{Beat, HeartbeatHandle, Watch};
+use super::registry::{
+    CallFailed, CallLeft, Carry, CloseTunnel, ForwardResponse, Line, OfferTunnel, RegistryHandle,
+    TunnelOpened,
+};
+use super::traffic::{Outgoing, Part};
+
+// === What a connection is told by its wire ===
+
+/// A frame of an answer has come up the tunnel.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Answered {
+    request: RequestId,
+    frame: AnswerFrame,
+}
+
+/// A frame of an answer could not be read.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct AnswerUnreadable {
+    request: RequestId,
+}
+
+/// A frame of a call cannot be written to this peer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Undeliverable {
+    request: RequestId,
+    failure: Failure,
+}
+
+/// The peer says goodbye: it keeps the calls that it has.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct PeerDrains;
+
+// === The handle ===
+
+/// A tunnel as its wire sees it.
+#[derive(Clone, Debug)]
+pub struct ConnectionHandle(Addr<Connection>);
+
+/// What a tunnel is started with.
+#[derive(Debug)]
+pub struct Opening {
+    /// Its id, assigned by the gateway.
+    pub tunnel: TunnelId,
+    /// The worker it lives on.
+    pub worker: WorkerId,
+    /// The id of the key that opened it.
+    pub key: String,
+    /// The names it may serve.
+    pub services: Vec<ServiceName>,
+    /// What its peer can do.
+    pub abilities: Abilities,
+    /// The way down to it.
+    pub down: Down,
+    /// When it was last heard.
+    pub heard: LastSeen,
+    /// When something was last sent to it.
+    pub sent: LastSeen,
+}
+
+/// What a peer can do beyond the plain dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// It asked for no feature.
+    pub plain: bool,
+    /// It takes calls that are not one whole message.
+    pub streams: bool,
+    /// It takes cancels.
+    pub cancels: bool,
+}
+
+/// What a worker gives to each of its tunnels.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The registry of worker 0.
+    pub first_registry: RegistryHandle,
+    /// The worker's own registry.
+    pub registry: RegistryHandle,
+    /// The worker's supervisor.
+    pub heartbeat: HeartbeatHandle,
+    /// How much of everything.
+    pub limits: Arc<Limits>,
+}
+
+impl ConnectionHandle {
+    /// Starts a connection on the current arbiter and offers its tunnel.
+    pub fn open(opening: Opening, surroundings: Surroundings) -> Self {
+        Self(Connection::open(opening, surroundings))
+    }
+
+    /// A frame of an answer has come up the tunnel.
+    pub fn answered(&self, request: RequestId, frame: AnswerFrame) {
+        self.0.do_send(Answered { request, frame });
+    }
+
+    /// A frame of an answer could not be read.
+    pub fn answer_unreadable(&self, request: RequestId) {
+        self.0.do_send(AnswerUnreadable { request });
+    }
+
+    /// A frame of a call cannot be written to this peer.
+    pub fn undeliverable(&self, request: RequestId, failure: Failure) {
+        self.0.do_send(Undeliverable { request, failure });
+    }
+
+    /// The peer says goodbye.
+    pub fn peer_drains(&self) {
+        self.0.do_send(PeerDrains);
+    }
+
+    /// Ends the tunnel.
+    pub fn close(&self, end: TunnelEnd) {
+        self.0.do_send(CloseTunnel(end));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn crash(&self) {
+        self.0.do_send(super::testing::Crash);
+    }
+}
+
+// === The actor ===
+
+/// The actor behind the handle.
+#[derive(Debug)]
+pub struct Connection {
+    tunnel: TunnelId,
+    abilities: Abilities,
+    calls: HashMap<RequestId, Answering>,
+    buffer: Allowance,
+    down: Down,
+    heard: LastSeen,
+    sent: LastSeen,
+    surroundings: Surroundings,
+    _farewell: TunnelFarewell,
+}
+
+impl Connection {
+    fn open(opening: Opening, surroundings: Surroundings) -> Addr<Self> {
+        let Opening { tunnel, worker, key, services, abilities, down, heard, sent } = opening;
+        let limits = surroundings.limits.clone();
+        let first_registry = surroundings.first_registry.clone();
+        let farewell =
+            TunnelFarewell { registry: first_registry.clone(), tunnel, down: down.clone() };
+        let connection = Self {
+            tunnel,
+            abilities,
+            calls: HashMap::new(),
+            buffer: Allowance::new(limits.tunnel_buffer_bytes_max),
+            down,
+            heard,
+            sent,
+            surroundings,
+            _farewell: farewell,
+        }
+        .start();
+        let line = Line {
+            key,
+            carry: connection.clone().recipient(),
+            left: connection.clone().recipient(),
+            close: connection.clone().recipient(),
+            credit: Credit::new(limits.tunnel_queue_bytes_max),
+            load: Arc::default(),
+            plain: abilities.plain,
+        };
+        first_registry.offer(OfferTunnel {
+            tunnel,
+            worker,
+            services,
+            streams: abilities.streams,
+            line: Arc::new(line),
+            opened: connection.clone().recipient(),
+        });
+        connection
+    }
+
+    /// The last part of an answer, or the only one, goes by the registry, which knows the caller
+    /// for sure; the others go straight.
+    fn deliver(&mut self, request: RequestId, part: Part) {
+        if part.ending.is_some() {
+            self.calls.remove(&request);
+            let tunnel = self.tunnel;
+            self.surroundings.registry.answer(ForwardResponse { request, tunnel, part });
+        } else if let Some(answering) = self.calls.get(&request) {
+            answering.caller.do_send(super::registry::Outcome::Part(part));
+        }
+    }
+
+    /// Ends a call that its peer may still be working on.
+    fn fail(&mut self, request: RequestId, failure: Failure) {
+        if self.calls.remove(&request).is_some() {
+            count(Count::FrameRejected);
+            self.surroundings.registry.fail(CallFailed { request, failure });
+            self.withdraw(request, failure);
+        }
+    }
+
+    fn withdraw(&self, request: RequestId, failure: Failure) {
+        match self.down.withdraw(request) {
+            Withdrawn::Unseen => self.surroundings.registry.call_unseen(request),
+            Withdrawn::Seen if self.abilities.cancels => {
+                self.down.push_control(Outgoing::Cancel { request, failure });
+            }
+            Withdrawn::Seen => {}
+        }
+    }
+}
+
+impl Actor for Connection {
+    type Context = Context<Self>;
+}
+
+impl Handler<TunnelOpened> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, _: TunnelOpened, ctx: &mut Self::Context) {
+        count(Count::TunnelOpened);
+        self.down.push_control(Outgoing::Connected);
+        self.surroundings.heartbeat.watch(Watch {
+            tunnel: self.tunnel,
+            heard: self.heard.clone(),
+            sent: self.sent.clone(),
+            beat: ctx.address().recipient(),
+            close: ctx.address().recipient(),
+        });
+    }
+}
+
+impl Handler<Carry> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, Carry { request, head, frame, opening }: Carry, _: &mut Self::Context) {
+        let is_opening = opening.is_some();
+        if let Some(caller) = opening {
+            self.calls.insert(request, Answering::new(caller, &self.surroundings.limits));
+        }
+        // What a caller says after the answer is complete has nowhere to go.
+        if self.calls.contains_key(&request) {
+            self.down.push(request, is_opening, Outgoing::Request { request, head, frame });
+        }
+    }
+}
+
+impl Handler<CallLeft> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, CallLeft { request, failure }: CallLeft, _: &mut Self::Context) {
+        if self.calls.remove(&request).is_some() {
+            self.withdraw(request, failure);
+        }
+    }
+}
+
+impl Handler<Answered> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, Answered { request, frame }: Answered, _: &mut Self::Context) {
+        let last = frame.step.is_last();
+        let Some(answering) = self.calls.get_mut(&request) else {
+            // The last word on a call that was cancelled frees its slot.
+            if last {
+                self.deliver(request, Part::failed(Failure::Cancelled));
+            } else {
+                count(Count::FrameLate);
+            }
+            return;
+        };
+        match answering.step(frame, &self.buffer) {
+            Ok(Some(part)) => self.deliver(request, part),
+            Ok(None) => {}
+            Err(failure) => self.fail(request, failure),
+        }
+    }
+}
+
+impl Handler<AnswerUnreadable> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, unreadable: AnswerUnreadable, _: &mut Self::Context) {
+        self.fail(unreadable.request, Failure::BadTunnelFrame);
+    }
+}
+
+impl Handler<Undeliverable> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, undeliverable: Undeliverable, _: &mut Self::Context) {
+        self.fail(undeliverable.request, undeliverable.failure);
+    }
+}
+
+impl Handler<Beat> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, _: Beat, _: &mut Self::Context) {
+        self.down.push_control(Outgoing::Heartbeat);
+    }
+}
+
+impl Handler<PeerDrains> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, _: PeerDrains, _: &mut Self::Context) {
+        log::info!("tunnel drains: tunnel={}", self.tunnel);
+        self.surroundings.first_registry.set_standing(self.tunnel, Standing::Draining);
+    }
+}
+
+impl Handler<CloseTunnel> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, CloseTunnel(end): CloseTunnel, ctx: &mut Self::Context) {
+        self.down.end(end);
+        ctx.stop();
+    }
+}
+
+#[cfg(test)]
+impl Handler<super::testing::Crash> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
+        panic!("a bug in a connection");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! The way down a tunnel: what actors push, the tunnel's writer takes.
+//!
+//! Both ends live on the tunnel's arbiter. The order (control first) is [`Outbox`]'s; the room is
+//! taken beforehand, see [`super::credit`].
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+use crate::tunnel::ending::TunnelEnd;
+use crate::tunnel::id::RequestId;
+use crate::tunnel::outbox::{Outbox, Withdrawn};
+
+use super::traffic::Outgoing;
+
+/// The pushing end. Clones share the queue.
+#[derive(Clone, Debug)]
+pub struct Down {
+    shared: Rc<Shared>,
+}
+
+/// The taking end.
+#[derive(Debug)]
+pub struct DownEnd {
+    shared: Rc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    outbox: RefCell<Outbox<Outgoing>>,
+    ended: RefCell<Option<TunnelEnd>>,
+    wake: Notify,
+}
+
+/// A new queue.
+pub fn down() -> (Down, DownEnd) {
+    let shared = Rc::new(Shared::default());
+    (Down { shared: shared.clone() }, DownEnd { shared })
+}
+
+impl Down {
+    /// Adds a frame that goes before all data.
+    pub fn push_control(&self, frame: Outgoing) {
+        if self.shared.ended.borrow().is_some() {
+            return;
+        }
+        self.shared.outbox.borrow_mut().push_control(frame);
+        self.shared.wake.notify_one();
+    }
+
+    /// Adds a frame of a call; `opening` if it is the call's first.
+    pub fn push(&self, request: RequestId, opening: bool, frame: Outgoing) {
+        if self.shared.ended.borrow().is_some() {
+            return;
+        }
+        self.shared.outbox.borrow_mut().push(request, opening, frame);
+        self.shared.wake.notify_one();
+    }
+
+    /// Drops what is queued of a call that is over.
+    pub fn withdraw(&self, request: RequestId) -> Withdrawn {
+        self.shared.outbox.borrow_mut().withdraw(request)
+    }
+
+    /// Ends the tunnel. What is queued is not written any more, what is pushed later is dropped,
+    /// and the first reason counts.
+    pub fn end(&self, end: TunnelEnd) {
+        self.shared.ended.borrow_mut().get_or_insert(end);
+        // Room comes back to those who wait for it.
+        self.shared.outbox.take();
+        self.shared.wake.notify_one();
+    }
+}
+
+impl DownEnd {
+    /// The next frame that is ready, without waiting.
+    pub fn try_next(&self) -> Option<Outgoing> {
+        self.shared.outbox.borrow_mut().pop()
+    }
+
+    /// Waits until there is something to take or the tunnel has ended.
+    pub async fn ready(&self) {
+        while self.shared.outbox.borrow().is_empty() && self.ended().is_none() {
+            self.shared.wake.notified().await;
+        }
+    }
+
+    /// Waits until the tunnel has ended, whatever is queued, and says why.
+    pub async fn until_ended(&self) -> TunnelEnd {
+        loop {
+            if let Some(end) = self.ended() {
+                return end;
+            }
+            self.shared.wake.notified().await;
+        }
+    }
+
+    /// Why the tunnel has ended, if it has.
+    pub fn ended(&self) -> Option<TunnelEnd> {
+        self.shared.ended.borrow().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix::test]
+    async fn the_first_end_counts_and_empties_the_queue() {
+        let (down, end) = down();
+        down.push_control(Outgoing::Heartbeat);
+        end.ready().await;
+        assert!(matches!(end.try_next(), Some(Outgoing::Heartbeat)));
+        down.push_control(Outgoing::Heartbeat);
+        down.end(TunnelEnd::Silent);
+        down.end(TunnelEnd::PeerLeft);
+        down.push_control(Outgoing::Heartbeat);
+        end.ready().await;
+        assert!(end.try_next().is_none());
+        assert_eq!(end.until_ended().await, TunnelEnd::Silent);
+    }
+}

@@ -1,0 +1,107 @@
+//! The entry of one worker: admits calls and starts a [`Pending`] for each.
+
+use actix::prelude::*;
+use tokio::sync::mpsc;
+
+use crate::observe::tally::{Count, count};
+use crate::tunnel::allowance::Allowance;
+use crate::tunnel::call::Said;
+use crate::tunnel::failure::Failure;
+
+use super::farewell::PermanentFarewell;
+use super::pending::{CallerLine, Pending, Reply, Surroundings};
+use super::traffic::{Message, RequestHead};
+
+/// A call has come.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Admit {
+    /// What is known of it.
+    pub head: RequestHead,
+    /// What its caller has said already.
+    pub first: Option<Said<Message>>,
+    /// Where its caller listens.
+    pub replies: mpsc::Sender<Reply>,
+}
+
+/// Admit no call any more.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+struct Drain;
+
+/// The entry as everyone else sees it.
+#[derive(Clone, Debug)]
+pub struct EntryHandle(Addr<Entry>);
+
+impl EntryHandle {
+    /// Starts the entry of one worker, on that worker. `calls` are all calls of the gateway.
+    pub fn start(
+        calls: Allowance,
+        surroundings: Surroundings,
+        died: mpsc::UnboundedSender<&'static str>,
+    ) -> Self {
+        let farewell = PermanentFarewell { kind: "entry", died };
+        Self(Entry { calls, surroundings, draining: false, _farewell: farewell }.start())
+    }
+
+    /// Admits a call, or refuses it through its `replies`.
+    pub fn admit(&self, call: Admit) {
+        self.0.do_send(call);
+    }
+
+    /// Refuses every further call as draining.
+    pub fn drain(&self) {
+        self.0.do_send(Drain);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn crash(&self) {
+        self.0.do_send(super::testing::Crash);
+    }
+}
+
+/// The actor behind the handle.
+#[derive(Debug)]
+struct Entry {
+    calls: Allowance,
+    surroundings: Surroundings,
+    draining: bool,
+    _farewell: PermanentFarewell,
+}
+
+impl Actor for Entry {
+    type Context = Context<Self>;
+}
+
+impl Handler<Admit> for Entry {
+    type Result = ();
+
+    fn handle(&mut self, Admit { head, first, replies }: Admit, _: &mut Self::Context) {
+        count(Count::CallStarted);
+        let caller = CallerLine::new(replies);
+        if self.draining {
+            return caller.fail(Failure::Draining);
+        }
+        match self.calls.take(1) {
+            Some(slot) => Pending::begin(head, first, caller, slot, self.surroundings.clone()),
+            None => caller.fail(Failure::InflightLimit),
+        }
+    }
+}
+
+impl Handler<Drain> for Entry {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        self.draining = true;
+    }
+}
+
+#[cfg(test)]
+impl Handler<super::testing::Crash> for Entry {
+    type Result = ();
+
+    fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
+        panic!("a bug in the entry");
+    }
+}

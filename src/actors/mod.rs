@@ -1,0 +1,38 @@
+//! The cast. Each actor is a thin shell over a rule book in [`crate::tunnel`].
+//!
+//! | actor | how many | started by | owned by | ends when |
+//! |---|---|---|---|---|
+//! | [`registry`] | one a worker | `app` | `app` | the gateway ends |
+//! | [`entry`] | one a worker | `app` | `app` | the gateway ends |
+//! | [`heartbeat`] | one a worker | `app` | `app` | the gateway ends |
+//! | [`connection`] | one a tunnel | `grpc::tunnel`, when a peer has registered | its tunnel's stream | the stream ends, or the tunnel is closed |
+//! | [`pending`] | one a call | [`entry`] | itself | the call ends |
+//!
+//! | actor | on stop | on panic | on drain |
+//! |---|---|---|---|
+//! | registry, entry, heartbeat | never stopped on its own | the gateway drains and exits non-zero | registry admits no tunnel, entry no call |
+//! | connection | registries forget the tunnel, its calls end `tunnel_lost`, its stream ends with the reason | the same, with the reason INTERNAL | closed UNAVAILABLE after the last call |
+//! | pending | its caller has been told an end; its slot and alarms are freed | its caller gets INTERNAL `panic`, its tunnel is told that the caller left | goes on until its end or the end of the grace |
+//!
+//! A stop, a panic and a shutdown all drop an actor's fields; what must be said then is said by a
+//! guard among them ([`farewell`], [`pending::CallerLine`]). No actor is restarted: a peer redials
+//! and a caller is told.
+//!
+//! The rest are not actors: [`traffic`] is what travels between them, [`credit`] and [`down`] are
+//! a tunnel's outgoing queue, [`answering`] puts one answer together, [`alarm`] is the one timer
+//! of a worker, [`worker`] is one of each permanent actor.
+
+pub mod alarm;
+pub mod answering;
+pub mod connection;
+pub mod credit;
+pub mod down;
+pub mod entry;
+pub mod farewell;
+pub mod heartbeat;
+pub mod pending;
+pub mod registry;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod traffic;
+pub mod worker;

@@ -1,0 +1,366 @@
+//! One call, from admission to its end: owns its answer and its deadline.
+//!
+//! [`Call`] says what must be done; this actor does it. It lives on its caller's worker and stops
+//! when the call is over. Whatever happens to it, its caller is told an end: [`CallerLine`] says
+//! so when it is dropped.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::prelude::*;
+use tokio::sync::mpsc;
+
+use crate::observe::tally::{Count, count};
+use crate::tunnel::allowance::Hold;
+use crate::tunnel::call::{Call, Frame, Order, Said};
+use crate::tunnel::failure::Failure;
+use crate::tunnel::id::RequestId;
+use crate::tunnel::limits::Limits;
+
+use super::alarm::{Alarm, AlarmClock, Expired};
+use super::credit::Credit;
+use super::farewell::count_panic;
+use super::registry::{
+    Carry, ForwardRequest, Inquire, Line, Outcome, RegistryHandle,
+};
+use super::traffic::{Ending, Message, Part, RequestHead};
+
+// === What a pending call is told, and what it tells its caller ===
+
+/// The caller says something.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct CallerSaid(pub Said<Message>);
+
+/// The caller is gone, or what it says cannot be taken.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct CallerLeft(pub Failure);
+
+/// What a caller hears.
+#[derive(Debug)]
+pub enum Reply {
+    /// The call is admitted; speak to this.
+    Admitted(PendingHandle),
+    /// The call has a tunnel; go on, taking room for each message in both queues first.
+    GoOn {
+        /// The tunnel's queue.
+        tunnel_queue: Credit,
+        /// The call's share of it.
+        call_queue: Credit,
+    },
+    /// Only the half-close may follow.
+    AwaitHalfClose,
+    /// A part of the answer.
+    Part(Part),
+}
+
+/// A pending call as its caller sees it.
+#[derive(Clone, Debug)]
+pub struct PendingHandle(Addr<Pending>);
+
+impl PendingHandle {
+    /// The caller says something.
+    pub fn said(&self, said: Said<Message>) {
+        self.0.do_send(CallerSaid(said));
+    }
+
+    /// The caller is gone, or what it says cannot be taken.
+    pub fn left(&self, failure: Failure) {
+        self.0.do_send(CallerLeft(failure));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn crash(&self) {
+        self.0.do_send(super::testing::Crash);
+    }
+}
+
+/// The way to a caller. Dropped without an end having gone through, it says that the gateway broke.
+#[derive(Debug)]
+pub struct CallerLine {
+    replies: mpsc::Sender<Reply>,
+    ended: bool,
+}
+
+impl CallerLine {
+    /// Wraps the sending end of the caller's queue. Its room is bounded by the room that messages
+    /// hold, so that it is never full.
+    pub fn new(replies: mpsc::Sender<Reply>) -> Self {
+        Self { replies, ended: false }
+    }
+
+    /// Tells the caller the gateway's own end.
+    pub fn fail(self, failure: Failure) {
+        let mut line = self;
+        line.tell(Reply::Part(Part::failed(failure)));
+    }
+
+    fn tell(&mut self, reply: Reply) {
+        if let Reply::Part(Part { ending: Some(ending), .. }) = &reply {
+            self.ended = true;
+            count(match ending {
+                Ending::Answered { .. } => Count::CallAnswered,
+                Ending::Failed(_) => Count::CallFailed,
+            });
+        }
+        // A caller that is gone has dropped its end and says so itself.
+        drop(self.replies.try_send(reply));
+    }
+}
+
+impl Drop for CallerLine {
+    fn drop(&mut self) {
+        count_panic();
+        if !self.ended {
+            self.tell(Reply::Part(Part::failed(Failure::Panic)));
+        }
+    }
+}
+
+// === The actor ===
+
+/// What a worker gives to each of its calls.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The worker's registry.
+    pub registry: RegistryHandle,
+    /// The worker's alarm clock.
+    pub clock: AlarmClock,
+    /// How much of everything.
+    pub limits: Arc<Limits>,
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Pending {
+    request: RequestId,
+    head: Arc<RequestHead>,
+    call: Call<Message>,
+    caller: CallerLine,
+    surroundings: Surroundings,
+    carried: Option<Carried>,
+    deadline: Option<Alarm>,
+    half_close: Option<Alarm>,
+    /// The call's place among all calls in flight.
+    _slot: Hold,
+}
+
+/// The tunnel that carries the call. Dropped while the call goes on, it hangs up.
+#[derive(Debug)]
+struct Carried {
+    line: Arc<Line>,
+    home: RegistryHandle,
+    request: RequestId,
+    over: bool,
+}
+
+impl Pending {
+    /// Starts a call. `first` is what its caller has said already.
+    pub fn begin(
+        head: RequestHead,
+        first: Option<Said<Message>>,
+        caller: CallerLine,
+        slot: Hold,
+        surroundings: Surroundings,
+    ) {
+        Self::create(|ctx| {
+            let mut pending = Self {
+                request: RequestId::random(),
+                head: Arc::new(head),
+                call: Call::new(),
+                caller,
+                surroundings,
+                carried: None,
+                deadline: None,
+                half_close: None,
+                _slot: slot,
+            };
+            pending.deadline =
+                pending.head.deadline.map(|at| pending.alarm(at, Expired::Deadline, ctx));
+            let whole = matches!(first, Some(Said::LastMessage(_) | Said::HalfClose));
+            if !whole {
+                pending.caller.tell(Reply::Admitted(PendingHandle(ctx.address())));
+            }
+            match first {
+                Some(said) => {
+                    let order = pending.call.said(said);
+                    pending.obey(order, ctx);
+                }
+                None => pending.inquire(ctx),
+            }
+            if whole {
+                pending.caller.tell(Reply::Admitted(PendingHandle(ctx.address())));
+            }
+            pending
+        });
+    }
+
+    /// A caller that has said nothing yet is told at once when nobody could take its call.
+    fn inquire(&self, ctx: &Context<Self>) {
+        let path = self.head.path.clone();
+        self.surroundings.registry.inquire(Inquire { path, caller: ctx.address().recipient() });
+    }
+
+    fn alarm(&self, at: Instant, what: Expired, ctx: &Context<Self>) -> Alarm {
+        let who = ctx.address().recipient();
+        self.surroundings.clock.arm(at, self.request, what, who)
+    }
+
+    fn obey(&mut self, order: Order<Message>, ctx: &mut Context<Self>) {
+        match order {
+            Order::Nothing => {}
+            Order::Ask(first) => self.ask(first, ctx),
+            Order::Send(frame, next) => {
+                self.carry(frame);
+                next.into_iter().for_each(|frame| self.carry(frame));
+            }
+            Order::AwaitHalfClose => {
+                let at = now() + self.surroundings.limits.half_close_timeout;
+                self.half_close = Some(self.alarm(at, Expired::HalfClose, ctx));
+                self.caller.tell(Reply::AwaitHalfClose);
+            }
+            Order::Fail(failure) => self.caller.tell(Reply::Part(Part::failed(failure))),
+            Order::FailAndCancel(failure) => {
+                self.caller.tell(Reply::Part(Part::failed(failure)));
+                self.cancel(failure);
+            }
+            Order::Cancel => self.cancel(Failure::Cancelled),
+        }
+        if self.call.is_ended() {
+            ctx.stop();
+        }
+    }
+
+    fn ask(&mut self, first: Frame<Message>, ctx: &Context<Self>) {
+        self.half_close = None;
+        let (head, caller) = (self.head.clone(), ctx.address().recipient());
+        self.surroundings.registry.forward(ForwardRequest::new(self.request, head, first, caller));
+    }
+
+    fn carry(&self, frame: Frame<Message>) {
+        if let Some(carried) = &self.carried {
+            let (request, head) = (self.request, self.head.clone());
+            carried.line.carry.do_send(Carry { request, head, frame, opening: None });
+        }
+    }
+
+    fn cancel(&mut self, failure: Failure) {
+        if let Some(carried) = &mut self.carried {
+            carried.over = true;
+            carried.home.hang_up(self.request, failure);
+        }
+    }
+
+    fn opened(&mut self, carried: Carried, whole: bool, ctx: &mut Context<Self>) {
+        if carried.line.plain && self.deadline.is_none() {
+            let at = now() + self.surroundings.limits.plain_call_timeout;
+            self.deadline = Some(self.alarm(at, Expired::Deadline, ctx));
+        }
+        if !whole {
+            self.caller.tell(Reply::GoOn {
+                tunnel_queue: carried.line.credit.clone(),
+                call_queue: Credit::new(self.surroundings.limits.call_queue_bytes_max),
+            });
+        }
+        self.carried = Some(carried);
+        let order = self.call.opened(whole);
+        self.obey(order, ctx);
+    }
+
+    fn answered(&mut self, part: Part, ctx: &mut Context<Self>) {
+        let last = part.ending.is_some();
+        if self.call.answered(last) {
+            self.caller.tell(Reply::Part(part));
+        } else {
+            count(Count::FrameLate);
+        }
+        if self.call.is_ended() {
+            if let Some(carried) = &mut self.carried {
+                carried.over = true;
+            }
+            ctx.stop();
+        }
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if !self.over {
+            self.home.hang_up(self.request, Failure::Panic);
+        }
+    }
+}
+
+impl Actor for Pending {
+    type Context = Context<Self>;
+}
+
+impl Handler<CallerSaid> for Pending {
+    type Result = ();
+
+    fn handle(&mut self, CallerSaid(said): CallerSaid, ctx: &mut Self::Context) {
+        let order = self.call.said(said);
+        self.obey(order, ctx);
+    }
+}
+
+impl Handler<CallerLeft> for Pending {
+    type Result = ();
+
+    fn handle(&mut self, CallerLeft(failure): CallerLeft, ctx: &mut Self::Context) {
+        let order = self.call.left(failure);
+        self.obey(order, ctx);
+    }
+}
+
+impl Handler<Expired> for Pending {
+    type Result = ();
+
+    fn handle(&mut self, expired: Expired, ctx: &mut Self::Context) {
+        let order = match expired {
+            Expired::Deadline => self.call.left(Failure::Deadline),
+            Expired::HalfClose => self.call.half_close_overdue(),
+        };
+        self.obey(order, ctx);
+    }
+}
+
+impl Handler<Outcome> for Pending {
+    type Result = ();
+
+    fn handle(&mut self, outcome: Outcome, ctx: &mut Self::Context) {
+        match outcome {
+            Outcome::Opened { line, home, whole } => {
+                let carried = Carried { line, home, request: self.request, over: false };
+                self.opened(carried, whole, ctx);
+            }
+            Outcome::OnlyWhole(first) => {
+                let order = self.call.only_whole(first);
+                self.obey(order, ctx);
+            }
+            Outcome::Refused(failure) => {
+                let order = self.call.refused(failure);
+                self.obey(order, ctx);
+            }
+            Outcome::Part(part) => self.answered(part, ctx),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Handler<super::testing::Crash> for Pending {
+    type Result = ();
+
+    fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
+        panic!("a bug in a pending call");
+    }
+}
+
+/// The runtime's clock, which tests can pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,506 @@
+//! The registry: puts each request through to a tunnel and each response through to its caller.
+//!
+//! There is one on every worker. Each knows all tunnels ([`Directory`]) and owns the calls of the
+//! tunnels on its own worker ([`Switchboard`]). A caller's registry picks the tunnel; when that
+//! lives on another worker, its registry opens the call, or sends it back to be picked again.
+//! Registry 0 also admits tunnels and announces them to the others, itself included, so that all
+//! of them see the same changes in the same order.
+//!
+//! It decides nothing itself: the rule books say what must be done, the handlers below do it.
+
+mod messages;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use tokio::sync::mpsc;
+
+use crate::observe::tally::{Count, count};
+use crate::tunnel::admission::{Quota, Rejection};
+use crate::tunnel::call::Frame;
+use crate::tunnel::directory::{Directory, Entry, NoPick, Routing, Standing, Wish};
+use crate::tunnel::ending::TunnelEnd;
+use crate::tunnel::failure::Failure;
+use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
+use crate::tunnel::limits::Limits;
+use crate::tunnel::switchboard::{Refusal, Refused, Switchboard};
+
+use super::farewell::PermanentFarewell;
+use super::traffic::Part;
+
+pub use messages::{
+    AttachTunnel, CallFailed, CallLeft, CallUnseen, Carry, CloseTunnel, DetachTunnel, Drain,
+    ForwardRequest, ForwardResponse, HangUp, Inquire, Line, Meet, OfferTunnel, OpenHere, Outcome,
+    SetStanding, TunnelClosed, TunnelOpened,
+};
+
+/// How often a call is offered to another tunnel before it is refused.
+const PICKS_MAX: usize = 8;
+
+/// A registry as everyone else sees it.
+#[derive(Clone, Debug)]
+pub struct RegistryHandle(Addr<Registry>);
+
+/// What a registry needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How names are matched.
+    pub routing: Routing,
+    /// How much of everything.
+    pub limits: Arc<Limits>,
+    /// Names that are known although nobody has registered them.
+    pub declared: Vec<ServiceName>,
+}
+
+impl RegistryHandle {
+    /// Starts the registry of one worker, on that worker.
+    pub fn start(
+        worker: WorkerId,
+        settings: &Settings,
+        died: mpsc::UnboundedSender<&'static str>,
+    ) -> Self {
+        Self(Registry::new(worker, settings, died).start())
+    }
+
+    /// Introduces all registries, in the order of their workers, before any tunnel comes.
+    pub fn meet(&self, registries: Vec<Self>) {
+        self.0.do_send(Meet(registries));
+    }
+
+    /// Offers a tunnel. For registry 0 only.
+    pub fn offer(&self, offer: OfferTunnel) {
+        self.0.do_send(offer);
+    }
+
+    /// A tunnel is gone. For registry 0 only.
+    pub fn tunnel_closed(&self, tunnel: TunnelId) {
+        self.0.do_send(TunnelClosed { tunnel });
+    }
+
+    /// A tunnel may be chosen again, or no longer. For registry 0 only.
+    pub fn set_standing(&self, tunnel: TunnelId, standing: Standing) {
+        self.0.do_send(SetStanding { tunnel, standing, announced: false });
+    }
+
+    /// Puts a request through.
+    pub fn forward(&self, request: ForwardRequest) {
+        self.0.do_send(request);
+    }
+
+    /// Asks whether there is anybody at all who could take a call.
+    pub fn inquire(&self, inquiry: Inquire) {
+        self.0.do_send(inquiry);
+    }
+
+    /// The last part of an answer.
+    pub fn answer(&self, response: ForwardResponse) {
+        self.0.do_send(response);
+    }
+
+    /// The gateway ends a call whose peer may still be working on it.
+    pub fn fail(&self, failed: CallFailed) {
+        self.0.do_send(failed);
+    }
+
+    /// A caller is gone. For the registry that opened the call.
+    pub fn hang_up(&self, request: RequestId, failure: Failure) {
+        self.0.do_send(HangUp { request, failure });
+    }
+
+    /// A call that was hung up never reached its peer.
+    pub fn call_unseen(&self, request: RequestId) {
+        self.0.do_send(CallUnseen { request });
+    }
+
+    /// Admits no tunnel any more; with an end, closes all tunnels of the worker too.
+    pub fn drain(&self, close: Option<TunnelEnd>) {
+        self.0.do_send(Drain { close });
+    }
+
+    #[cfg(test)]
+    pub(crate) fn crash(&self) {
+        self.0.do_send(super::testing::Crash);
+    }
+}
+
+/// The actor behind the handle.
+#[derive(Debug)]
+pub struct Registry {
+    worker: WorkerId,
+    directory: Directory<Arc<Line>>,
+    board: Switchboard<Recipient<Outcome>>,
+    /// All registries, this one included, in the order of their workers.
+    registries: Vec<RegistryHandle>,
+    /// Counted by registry 0: the tunnels of each key and service.
+    quota: Quota,
+    /// Kept by registry 0: what to count out when a tunnel goes.
+    admitted: HashMap<TunnelId, (Arc<Line>, Vec<ServiceName>)>,
+    limits: Arc<Limits>,
+    draining: bool,
+    sweep: Option<SpawnHandle>,
+    /// State of the generator that breaks ties between tunnels (splitmix64: quality does not
+    /// matter, speed does).
+    coin: u64,
+    _farewell: PermanentFarewell,
+}
+
+impl Registry {
+    fn new(
+        worker: WorkerId,
+        settings: &Settings,
+        died: mpsc::UnboundedSender<&'static str>,
+    ) -> Self {
+        let Settings { routing, limits, declared } = settings;
+        Self {
+            worker,
+            directory: Directory::new(
+                routing.clone(),
+                limits.names_remembered_max,
+                declared.iter().cloned(),
+                now(),
+            ),
+            board: Switchboard::new(limits.calls_per_tunnel_max, limits.cancel_timeout),
+            registries: Vec::new(),
+            quota: Quota::default(),
+            admitted: HashMap::new(),
+            limits: limits.clone(),
+            draining: false,
+            sweep: None,
+            coin: worker.0 as u64,
+            _farewell: PermanentFarewell { kind: "registry", died },
+        }
+    }
+
+    /// Picks a tunnel for a call and opens it there.
+    fn put_through(&mut self, call: ForwardRequest) {
+        let picked = self.pick(&call);
+        match picked {
+            Ok((tunnel, home)) if home == self.worker => {
+                if let Err((call, refusal)) = self.open(tunnel, call) {
+                    self.pick_again(tunnel, call, refusal);
+                }
+            }
+            Ok((tunnel, home)) => {
+                let from = self.registries[self.worker.0].clone();
+                self.registries[home.0].0.do_send(OpenHere { tunnel, call, from });
+            }
+            Err(NoPick::WholeOnly) => {
+                call.caller.do_send(Outcome::OnlyWhole(call.first));
+            }
+            Err(reason) => {
+                let failure = call.refused.unwrap_or(failure_of(reason));
+                call.caller.do_send(Outcome::Refused(failure));
+            }
+        }
+    }
+
+    fn pick(&mut self, call: &ForwardRequest) -> Result<(TunnelId, WorkerId), NoPick> {
+        if call.tried.len() >= PICKS_MAX {
+            return Err(NoPick::AllTried);
+        }
+        let wish = Wish {
+            path: &call.head.path,
+            needs_stream: !matches!(call.first, Frame::Whole(_)),
+            worker: self.worker,
+            avoid: &call.tried,
+            coin: toss(&mut self.coin),
+        };
+        let load = |line: &Arc<Line>| line.load.load(Ordering::Relaxed);
+        let tunnel = self.directory.pick(&wish, now(), load)?;
+        let home = self.directory.entry(tunnel).map_or(self.worker, |entry| entry.worker);
+        Ok((tunnel, home))
+    }
+
+    /// Opens a call on a tunnel of this worker: a slot, room for the first frame, and off it goes.
+    fn open(
+        &mut self,
+        tunnel: TunnelId,
+        mut call: ForwardRequest,
+    ) -> Result<(), (ForwardRequest, Failure)> {
+        let Some(line) = self.directory.entry(tunnel).map(|entry| entry.line.clone()) else {
+            return Err((call, Failure::NoTunnel));
+        };
+        let Some(permit) = line.credit.try_take(call.cost()) else {
+            return Err((call, Failure::QueueFull));
+        };
+        let waiting = call.caller.clone();
+        if let Err(Refused { reason, .. }) = self.board.open(call.request, tunnel, waiting) {
+            return Err((call, failure_of_refusal(reason)));
+        }
+        self.publish(tunnel);
+        if let Frame::Whole(message) | Frame::Message { message, .. } = &mut call.first {
+            message.room.tunnel_queue = Some(permit);
+        }
+        let ForwardRequest { request, head, first, caller, .. } = call;
+        let home = self.registries[self.worker.0].clone();
+        caller.do_send(Outcome::Opened { line: line.clone(), home, whole: first.is_last() });
+        line.carry.do_send(Carry { request, head, frame: first, opening: Some(caller) });
+        Ok(())
+    }
+
+    fn pick_again(&mut self, tunnel: TunnelId, mut call: ForwardRequest, refused: Failure) {
+        call.tried.push(tunnel);
+        call.refused = Some(refused);
+        self.put_through(call);
+    }
+
+    /// Tells the other workers how busy a tunnel is.
+    fn publish(&self, tunnel: TunnelId) {
+        if let Some(entry) = self.directory.entry(tunnel) {
+            entry.line.load.store(self.board.carried(tunnel), Ordering::Relaxed);
+        }
+    }
+
+    fn admit(&mut self, offer: &OfferTunnel) -> Result<(), Rejection> {
+        if self.draining {
+            return Err(Rejection::Draining);
+        }
+        self.quota.enter(&offer.line.key, &offer.services, &self.limits)
+    }
+
+    /// Frees the slots of calls that have been leaving for long enough, now and when the next is
+    /// due.
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        self.sweep = None;
+        for tunnel in self.board.sweep(now()) {
+            self.publish(tunnel);
+        }
+        self.arm_sweep(ctx);
+    }
+
+    fn arm_sweep(&mut self, ctx: &mut Context<Self>) {
+        let due = self.board.next_sweep().filter(|_| self.sweep.is_none());
+        if let Some(due) = due {
+            // The timer's own resolution is a millisecond.
+            let wait = due.saturating_duration_since(now()) + Duration::from_millis(1);
+            self.sweep = Some(ctx.run_later(wait, Self::sweep));
+        }
+    }
+
+    /// Tells every registry; this one last, so that a call that it forwards to another finds the
+    /// same tunnels there.
+    fn announce<M>(&self, message: &M)
+    where
+        M: actix::Message<Result = ()> + Clone + Send + 'static,
+        Registry: Handler<M>,
+    {
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.registries.iter().enumerate().partition(|(place, _)| *place == self.worker.0);
+        for (_, registry) in others.into_iter().chain(own) {
+            registry.0.do_send(message.clone());
+        }
+    }
+}
+
+impl Actor for Registry {
+    type Context = Context<Self>;
+}
+
+impl Handler<Meet> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Meet(registries): Meet, _: &mut Self::Context) {
+        self.registries = registries;
+    }
+}
+
+impl Handler<OfferTunnel> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, offer: OfferTunnel, _: &mut Self::Context) {
+        if let Err(rejection) = self.admit(&offer) {
+            offer.line.close.do_send(CloseTunnel(TunnelEnd::Rejected(rejection)));
+            return;
+        }
+        let OfferTunnel { tunnel, worker, services, streams, line, opened } = offer;
+        self.admitted.insert(tunnel, (line.clone(), services.clone()));
+        let arrival = Arc::new(messages::Arrival::new(opened));
+        self.announce(&AttachTunnel { tunnel, worker, services, streams, line, arrival });
+    }
+}
+
+impl Handler<AttachTunnel> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, message: AttachTunnel, _: &mut Self::Context) {
+        let AttachTunnel { tunnel, worker, services, streams, line, arrival: _arrival } = message;
+        if worker == self.worker {
+            self.board.attach(tunnel);
+        }
+        let entry = Entry { worker, services, streams, standing: Standing::Ready, line };
+        self.directory.attach(tunnel, entry);
+    }
+}
+
+impl Handler<TunnelClosed> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, TunnelClosed { tunnel }: TunnelClosed, _: &mut Self::Context) {
+        // A tunnel that was not admitted is nowhere announced.
+        let Some((line, services)) = self.admitted.remove(&tunnel) else { return };
+        self.quota.leave(&line.key, &services);
+        self.announce(&DetachTunnel { tunnel });
+    }
+}
+
+impl Handler<DetachTunnel> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, DetachTunnel { tunnel }: DetachTunnel, _: &mut Self::Context) {
+        if let Some(entry) = self.directory.detach(tunnel, now()) {
+            entry.line.credit.close();
+        }
+        for caller in self.board.detach(tunnel) {
+            caller.do_send(Outcome::Part(Part::failed(Failure::TunnelLost)));
+        }
+    }
+}
+
+impl Handler<SetStanding> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, message: SetStanding, _: &mut Self::Context) {
+        if message.announced {
+            self.directory.set_standing(message.tunnel, message.standing);
+        } else {
+            self.announce(&SetStanding { announced: true, ..message });
+        }
+    }
+}
+
+impl Handler<Inquire> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Inquire { path, caller }: Inquire, _: &mut Self::Context) {
+        let wish = Wish {
+            path: &path,
+            needs_stream: false,
+            worker: self.worker,
+            avoid: &[],
+            coin: toss(&mut self.coin),
+        };
+        if let Err(reason) = self.directory.pick(&wish, now(), |_| 0) {
+            caller.do_send(Outcome::Refused(failure_of(reason)));
+        }
+    }
+}
+
+impl Handler<ForwardRequest> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, call: ForwardRequest, _: &mut Self::Context) {
+        self.put_through(call);
+    }
+}
+
+impl Handler<OpenHere> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, OpenHere { tunnel, call, from }: OpenHere, _: &mut Self::Context) {
+        if let Err((mut call, refused)) = self.open(tunnel, call) {
+            call.tried.push(tunnel);
+            call.refused = Some(refused);
+            from.forward(call);
+        }
+    }
+}
+
+impl Handler<ForwardResponse> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, response: ForwardResponse, _: &mut Self::Context) {
+        let ForwardResponse { request, tunnel, part } = response;
+        match self.board.answer(request, tunnel) {
+            Some(caller) => caller.do_send(Outcome::Part(part)),
+            None => count(Count::FrameLate),
+        }
+        self.publish(tunnel);
+    }
+}
+
+impl Handler<CallFailed> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, failed: CallFailed, ctx: &mut Self::Context) {
+        if let Some((_, caller)) = self.board.hang_up(failed.request, now()) {
+            caller.do_send(Outcome::Part(Part::failed(failed.failure)));
+            self.arm_sweep(ctx);
+        }
+    }
+}
+
+impl Handler<HangUp> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, HangUp { request, failure }: HangUp, ctx: &mut Self::Context) {
+        let Some((tunnel, _)) = self.board.hang_up(request, now()) else { return };
+        if let Some(entry) = self.directory.entry(tunnel) {
+            entry.line.left.do_send(CallLeft { request, failure });
+        }
+        self.arm_sweep(ctx);
+    }
+}
+
+impl Handler<CallUnseen> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, CallUnseen { request }: CallUnseen, _: &mut Self::Context) {
+        if let Some(tunnel) = self.board.forget(request) {
+            self.publish(tunnel);
+        }
+    }
+}
+
+impl Handler<Drain> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Drain { close }: Drain, _: &mut Self::Context) {
+        self.draining = true;
+        let Some(end) = close else { return };
+        for entry in self.directory.entries().filter(|entry| entry.worker == self.worker) {
+            entry.line.close.do_send(CloseTunnel(end.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+impl Handler<super::testing::Crash> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
+        panic!("a bug in the registry");
+    }
+}
+
+fn failure_of(reason: NoPick) -> Failure {
+    match reason {
+        NoPick::Unknown => Failure::UnknownService,
+        NoPick::Nobody | NoPick::AllTried => Failure::NoTunnel,
+        NoPick::WholeOnly => Failure::UnaryOnly,
+    }
+}
+
+fn failure_of_refusal(reason: Refusal) -> Failure {
+    match reason {
+        Refusal::Gone => Failure::NoTunnel,
+        Refusal::Full => Failure::InflightLimit,
+    }
+}
+
+fn toss(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// The runtime's clock, which tests can pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! What registries are told, and what they tell others.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use actix::prelude::*;
+
+use crate::tunnel::call::Frame;
+use crate::tunnel::directory::Standing;
+use crate::tunnel::ending::TunnelEnd;
+use crate::tunnel::failure::Failure;
+use crate::tunnel::id::{MethodPath, RequestId, ServiceName, TunnelId, WorkerId};
+
+use super::RegistryHandle;
+use crate::actors::credit::Credit;
+use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Part, RequestHead};
+
+/// A tunnel as registries and callers reach it.
+#[derive(Debug)]
+pub struct Line {
+    /// The id of the key that opened it.
+    pub key: String,
+    /// Takes frames of calls.
+    pub carry: Recipient<Carry>,
+    /// Is told of callers that left.
+    pub left: Recipient<CallLeft>,
+    /// Closes it.
+    pub close: Recipient<CloseTunnel>,
+    /// Room in its queue.
+    pub credit: Credit,
+    /// Its calls in flight, written by the registry that owns them, read by all.
+    pub load: Arc<AtomicUsize>,
+    /// Its peer asked for no feature: calls without a deadline get one.
+    pub plain: bool,
+}
+
+// === What a registry is told ===
+
+/// These are all the registries.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Meet(pub Vec<RegistryHandle>);
+
+/// A tunnel has connected and would like to serve these names.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct OfferTunnel {
+    /// Which tunnel.
+    pub tunnel: TunnelId,
+    /// The worker it lives on.
+    pub worker: WorkerId,
+    /// The names it offers.
+    pub services: Vec<ServiceName>,
+    /// Whether it takes calls that are not one whole message.
+    pub streams: bool,
+    /// The way to it.
+    pub line: Arc<Line>,
+    /// Is told once every registry knows the tunnel.
+    pub opened: Recipient<TunnelOpened>,
+}
+
+/// Registry 0 has admitted a tunnel.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct AttachTunnel {
+    /// Which tunnel.
+    pub tunnel: TunnelId,
+    /// The worker it lives on.
+    pub worker: WorkerId,
+    /// The names it offers.
+    pub services: Vec<ServiceName>,
+    /// Whether it takes calls that are not one whole message.
+    pub streams: bool,
+    /// The way to it.
+    pub line: Arc<Line>,
+    /// Dropped by each registry that has the tunnel.
+    pub arrival: Arc<Arrival>,
+}
+
+/// Tells a tunnel that it is open when the last registry has dropped its share of this.
+#[derive(Debug)]
+pub struct Arrival(Recipient<TunnelOpened>);
+
+/// A tunnel is gone: closed, lost or crashed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TunnelClosed {
+    /// Which tunnel.
+    pub tunnel: TunnelId,
+}
+
+/// Registry 0 has learnt that a tunnel is gone.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct DetachTunnel {
+    /// Which tunnel.
+    pub tunnel: TunnelId,
+}
+
+/// A tunnel may be chosen, or not.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetStanding {
+    /// Which tunnel.
+    pub tunnel: TunnelId,
+    /// Whether it may be chosen.
+    pub standing: Standing,
+    /// Whether registry 0 has sent this on to everyone.
+    pub announced: bool,
+}
+
+/// Put this request through to a tunnel that serves its path.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ForwardRequest {
+    /// The call.
+    pub request: RequestId,
+    /// Its head.
+    pub head: Arc<RequestHead>,
+    /// Its first frame.
+    pub first: Frame<Message>,
+    /// Who waits for the outcome.
+    pub caller: Recipient<Outcome>,
+    /// Tunnels that could not take it.
+    pub tried: Vec<TunnelId>,
+    /// Why the last of them could not.
+    pub refused: Option<Failure>,
+}
+
+/// Another worker's registry has picked this tunnel here for a call of its own.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct OpenHere {
+    /// Which tunnel.
+    pub tunnel: TunnelId,
+    /// The call.
+    pub call: ForwardRequest,
+    /// Who picks again if the tunnel cannot take it.
+    pub from: RegistryHandle,
+}
+
+/// Refuse this call now if nobody could take it; otherwise say nothing.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Inquire {
+    /// The method called.
+    pub path: MethodPath,
+    /// Who is told of a refusal.
+    pub caller: Recipient<Outcome>,
+}
+
+/// A tunnel has brought the last part of an answer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ForwardResponse {
+    /// The call.
+    pub request: RequestId,
+    /// The tunnel that brought it.
+    pub tunnel: TunnelId,
+    /// The part.
+    pub part: Part,
+}
+
+/// The gateway ends a call; its peer may still be working on it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CallFailed {
+    /// The call.
+    pub request: RequestId,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// A caller is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct HangUp {
+    /// The call.
+    pub request: RequestId,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// A call that was hung up never reached its peer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CallUnseen {
+    /// The call.
+    pub request: RequestId,
+}
+
+/// Admit no tunnel any more.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain {
+    /// Close all tunnels of the worker too.
+    pub close: Option<TunnelEnd>,
+}
+
+// === What a registry tells others ===
+
+/// To a connection: carry this frame down the tunnel.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Carry {
+    /// The call.
+    pub request: RequestId,
+    /// Its head.
+    pub head: Arc<RequestHead>,
+    /// What the caller said.
+    pub frame: Frame<Message>,
+    /// On the first frame: who gets the answer.
+    pub opening: Option<Recipient<Outcome>>,
+}
+
+/// To a connection: the caller of this call is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CallLeft {
+    /// The call.
+    pub request: RequestId,
+    /// What the caller was told.
+    pub failure: Failure,
+}
+
+/// To a connection: close the tunnel.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CloseTunnel(pub TunnelEnd);
+
+/// To a connection: every registry knows the tunnel.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TunnelOpened;
+
+/// To a pending call: what became of its request.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub enum Outcome {
+    /// A tunnel has the first frame.
+    Opened {
+        /// The way to it.
+        line: Arc<Line>,
+        /// The registry that owns the call.
+        home: RegistryHandle,
+        /// The first frame was all there is to say.
+        whole: bool,
+    },
+    /// Only peers that take whole calls serve this; here is the first frame again.
+    OnlyWhole(Frame<Message>),
+    /// Nobody takes it.
+    Refused(Failure),
+    /// A part of the answer.
+    Part(Part),
+}
+
+impl Arrival {
+    pub(super) fn new(opened: Recipient<TunnelOpened>) -> Self {
+        Self(opened)
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.0.do_send(TunnelOpened);
+    }
+}
+
+impl ForwardRequest {
+    /// A request that no tunnel has been tried for.
+    pub fn new(
+        request: RequestId,
+        head: Arc<RequestHead>,
+        first: Frame<Message>,
+        caller: Recipient<Outcome>,
+    ) -> Self {
+        Self { request, head, first, caller, tried: Vec::new(), refused: None }
+    }
+
+    /// What the first frame counts for in the tunnel's queue, in bytes.
+    pub fn cost(&self) -> usize {
+        self.first.message().map_or(MESSAGE_OVERHEAD_BYTES, Message::cost)
+    }
+}

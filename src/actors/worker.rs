@@ -1,0 +1,65 @@
+//! One worker: an arbiter with one of each permanent actor on it.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::tunnel::allowance::Allowance;
+use crate::tunnel::id::WorkerId;
+use crate::tunnel::limits::Limits;
+use crate::tunnel::liveness::Patience;
+
+use super::alarm::AlarmClock;
+use super::entry::EntryHandle;
+use super::heartbeat::HeartbeatHandle;
+use super::registry::RegistryHandle;
+use super::{connection, pending};
+
+/// What every worker is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How much of everything.
+    pub limits: Arc<Limits>,
+    /// How long tunnels may be silent.
+    pub patience: Patience,
+    /// All calls of the gateway.
+    pub calls: Allowance,
+    /// Told when a permanent actor dies.
+    pub died: mpsc::UnboundedSender<&'static str>,
+}
+
+/// The permanent actors of one worker. Stays on its thread.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Its place among the workers.
+    pub id: WorkerId,
+    /// How many workers there are.
+    pub count: usize,
+    /// Admits calls.
+    pub entry: EntryHandle,
+    /// What each tunnel is given.
+    pub tunnels: connection::Surroundings,
+}
+
+impl Worker {
+    /// Starts the rest of a worker on the current arbiter. `registries` are those of all workers,
+    /// started before.
+    pub fn start(id: WorkerId, registries: &[RegistryHandle], settings: &Settings) -> Self {
+        let Settings { limits, patience, calls, died } = settings.clone();
+        let (first, own) = (registries[0].clone(), registries[id.0].clone());
+        let heartbeat = HeartbeatHandle::start(patience, first.clone(), died.clone());
+        let for_calls = pending::Surroundings {
+            registry: own.clone(),
+            clock: AlarmClock::start(),
+            limits: limits.clone(),
+        };
+        let entry = EntryHandle::start(calls, for_calls, died);
+        let tunnels = connection::Surroundings {
+            first_registry: first,
+            registry: own,
+            heartbeat,
+            limits,
+        };
+        Self { id, count: registries.len(), entry, tunnels }
+    }
+}

@@ -1,0 +1,4 @@
+//! What the gateway says of itself: log lines and counts.
+
+pub mod log;
+pub mod tally;

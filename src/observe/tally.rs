@@ -1,0 +1,100 @@
+//! Counts of what would otherwise be lost silently: every drop has a reason and a number.
+//!
+//! The counts belong to the process and only grow. They are printed when it ends.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Things worth counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Calls admitted.
+    CallStarted,
+    /// Calls ended with the service's own answer.
+    CallAnswered,
+    /// Calls ended by the gateway.
+    CallFailed,
+    /// Tunnels opened.
+    TunnelOpened,
+    /// Tunnels closed.
+    TunnelClosed,
+    /// Registrations with a bad key.
+    AuthFailed,
+    /// Frames of a type the gateway does not know.
+    FrameUnknown,
+    /// Frames that could not be read.
+    FrameUndecodable,
+    /// Frames that broke a rule of the tunnel.
+    FrameRejected,
+    /// Answers to a call that is over or never was.
+    FrameLate,
+    /// Ids that a peer made up for itself.
+    IdentityIgnored,
+    /// Metadata that could not be carried on.
+    MetadataDropped,
+    /// Trailers cut to the limit.
+    TrailersTrimmed,
+    /// Connections that did not finish their handshake.
+    HandshakeFailed,
+    /// Streams refused because the connection has too many.
+    StreamRefused,
+    /// Panics of an actor.
+    Panic,
+}
+
+const COUNTS: [(Count, &str); 16] = [
+    (Count::CallStarted, "calls_started"),
+    (Count::CallAnswered, "calls_answered"),
+    (Count::CallFailed, "calls_failed"),
+    (Count::TunnelOpened, "tunnels_opened"),
+    (Count::TunnelClosed, "tunnels_closed"),
+    (Count::AuthFailed, "auth_failures"),
+    (Count::FrameUnknown, "frames_unknown"),
+    (Count::FrameUndecodable, "frames_undecodable"),
+    (Count::FrameRejected, "frames_rejected"),
+    (Count::FrameLate, "late_frames"),
+    (Count::IdentityIgnored, "identities_ignored"),
+    (Count::MetadataDropped, "metadata_dropped"),
+    (Count::TrailersTrimmed, "trailers_trimmed"),
+    (Count::HandshakeFailed, "handshakes_failed"),
+    (Count::StreamRefused, "streams_refused"),
+    (Count::Panic, "panics"),
+];
+
+static TALLY: [AtomicU64; COUNTS.len()] = [const { AtomicU64::new(0) }; COUNTS.len()];
+
+/// Adds one.
+pub fn count(what: Count) {
+    TALLY[what as usize].fetch_add(1, Ordering::Relaxed);
+}
+
+/// How often it happened in this process.
+pub fn counted(what: Count) -> u64 {
+    TALLY[what as usize].load(Ordering::Relaxed)
+}
+
+/// All counts that are not zero, as `name=number` words.
+pub fn summary() -> String {
+    let words = COUNTS.iter().map(|(what, name)| (name, counted(*what)));
+    let words = words.filter(|(_, number)| *number > 0);
+    words.map(|(name, number)| format!("{name}={number}")).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_count_stands_at_its_own_place() {
+        for (place, (what, _)) in COUNTS.iter().enumerate() {
+            assert_eq!(*what as usize, place, "{what:?}");
+        }
+    }
+
+    #[test]
+    fn a_count_shows_in_the_summary() {
+        let before = counted(Count::HandshakeFailed);
+        count(Count::HandshakeFailed);
+        assert_eq!(counted(Count::HandshakeFailed), before + 1);
+        assert!(summary().contains("handshakes_failed="));
+    }
+}

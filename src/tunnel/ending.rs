@@ -1,0 +1,55 @@
+//! Why a tunnel ends. `grpc::status` says what its peer is told of each.
+
+use std::fmt;
+
+use super::admission::Rejection;
+
+/// The reason for which a tunnel is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TunnelEnd {
+    /// The peer ended its stream or its connection broke.
+    PeerLeft,
+    /// Nothing came from the peer for too long.
+    Silent,
+    /// No first frame came in time.
+    RegisterTimeout,
+    /// The first frame was something else than `register`.
+    RegisterFirst,
+    /// A second `register` came.
+    RegisteredTwice,
+    /// The key is not valid.
+    BadKey,
+    /// The peer may not have this tunnel.
+    Rejected(Rejection),
+    /// A frame was over the limit.
+    FrameTooLarge {
+        /// How many bytes a frame may have.
+        max: usize,
+    },
+    /// Too many frames could not be read.
+    BadFrames,
+    /// The gateway is shutting down and the last call is over.
+    Draining,
+    /// A part of the gateway broke while it held the tunnel.
+    Panic,
+}
+
+impl fmt::Display for TunnelEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerLeft => f.write_str("the peer left"),
+            Self::Silent => f.write_str("heartbeat_timeout: nothing was heard for too long"),
+            Self::RegisterTimeout => f.write_str("register_timeout: no register frame in time"),
+            Self::RegisterFirst => {
+                f.write_str("register_first: the first frame must be register")
+            }
+            Self::RegisteredTwice => f.write_str("register came twice"),
+            Self::BadKey => f.write_str("the api_key is not valid"),
+            Self::Rejected(rejection) => rejection.fmt(f),
+            Self::FrameTooLarge { max } => write!(f, "a frame is over {max} bytes"),
+            Self::BadFrames => f.write_str("too many frames could not be read"),
+            Self::Draining => f.write_str("draining: the gateway is shutting down"),
+            Self::Panic => f.write_str("the gateway failed while it held the tunnel"),
+        }
+    }
+}
