@@ -1,5 +1,9 @@
 //! Adit: a gateway for gRPC services that cannot be dialled.
 
 pub mod actors;
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod grpc;
 pub mod observe;
 pub mod tunnel;

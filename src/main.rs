@@ -1,1 +1,148 @@
-fn main() {}
+//! The gateway's command line: serve, or make a key.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use adit::app::{Ended, Gateway};
+use adit::auth::KeyGrant;
+use adit::auth::key::ApiKey;
+use adit::auth::pattern::NamePattern;
+use adit::config::{self, Config};
+use adit::observe;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// A gateway for gRPC services that cannot be dialled.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway (what happens without a command, too).
+    Serve(Serve),
+    /// Work with API keys.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// The configuration, in JSON.
+    #[arg(long, value_name = "FILE", default_value = "config.json")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make a key: prints it, and the line for the configuration that admits it.
+    New {
+        /// What the key is called in the configuration and in logs.
+        #[arg(long, default_value = "my-key")]
+        id: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        None => serve(&arguments.serve.config),
+        Some(Command::Serve(serve_arguments)) => serve(&serve_arguments.config),
+        Some(Command::Key { command: KeyCommand::New { id } }) => new_key(&id),
+    };
+    done.unwrap_or_else(|problem| {
+        say(&problem);
+        ExitCode::from(2)
+    })
+}
+
+fn serve(path: &Path) -> Result<ExitCode, String> {
+    let mut config = config::load(path, &config::process_environment)
+        .map_err(|error| format!("the configuration {} is refused:\n{error}", path.display()))?;
+    observe::log::start(config.log_level);
+    let run_key = config.needs_key_for_run().then(|| add_run_key(&mut config)).transpose()?;
+    let system = actix_rt::System::new();
+    let ended = system.block_on(async move {
+        let gateway = Gateway::start(config).await.map_err(|error| error.to_string())?;
+        announce(&gateway, run_key.as_ref());
+        let stop = stop_signals().map_err(|error| format!("no signal handlers: {error}"))?;
+        Ok::<_, String>(gateway.run(stop).await)
+    })?;
+    Ok(match ended {
+        Ended::Drained | Ended::GraceOver => ExitCode::SUCCESS,
+        Ended::Forced | Ended::Broken => ExitCode::FAILURE,
+    })
+}
+
+/// Without any key nobody could open a tunnel: on loopback, one is made for this run.
+fn add_run_key(config: &mut Config) -> Result<ApiKey, String> {
+    let key = ApiKey::generate().map_err(|error| error.to_string())?;
+    let grant = KeyGrant { id: "run".to_owned(), services: vec![NamePattern::Any], stream: false };
+    config.keys.add(key.digest(), grant).map_err(|error| error.to_string())?;
+    Ok(key)
+}
+
+fn announce(gateway: &Gateway, run_key: Option<&ApiKey>) {
+    for address in gateway.addresses() {
+        log::info!("listening: address={address}");
+    }
+    if let Some(key) = run_key {
+        say(&format!(
+            "No key is configured, so this one was made for this run:\n\n  {key}\n\n\
+             Use it like this:\n\n  \
+             ADIT_API_KEY={key} python3 examples/python/service.py\n\n\
+             For a key that stays: adit key new",
+            key = key.reveal()
+        ));
+    }
+}
+
+/// SIGTERM and SIGINT: the first drains, the second ends at once.
+fn stop_signals() -> std::io::Result<mpsc::Receiver<()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, stopped) = mpsc::channel(2);
+    actix_rt::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(stopped)
+}
+
+fn new_key(id: &str) -> Result<ExitCode, String> {
+    let key = ApiKey::generate().map_err(|error| error.to_string())?;
+    let text = format!(
+        "The key, to be given to the service (it is shown only now):\n\n  {}\n\n\
+         For \"keys\" in the gateway's configuration:\n\n  \
+         {{ \"id\": \"{id}\", \"sha256\": \"{}\", \"services\": [\"*\"] }}\n",
+        key.reveal(),
+        key.digest(),
+    );
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says something to the person at the terminal, who may have closed it.
+fn say(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}

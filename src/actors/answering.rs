@@ -108,11 +108,7 @@ impl Answering {
         else {
             return Err(Failure::BufferFull);
         };
-        Ok(Room {
-            tunnel_buffer: Some(of_tunnel),
-            call_buffer: Some(of_call),
-            ..Room::default()
-        })
+        Ok(Room { tunnel_buffer: Some(of_tunnel), call_buffer: Some(of_call), ..Room::default() })
     }
 
     /// Which of a frame's metadata goes before the messages, and which after them.
@@ -219,9 +215,9 @@ mod tests {
     }
 
     fn frame(form: Form, payload: &'static str, headers: &[(&'static str, &str)]) -> AnswerFrame {
-        let headers = headers.iter().map(|(name, value)| {
-            (http::HeaderName::from_static(name), value.parse().unwrap())
-        });
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
         AnswerFrame {
             step: Step { code: Code::OK, form, payload: Bytes::from_static(payload.as_bytes()) },
             compressed: false,

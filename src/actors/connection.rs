@@ -80,6 +80,10 @@ pub struct Opening {
     pub abilities: Abilities,
     /// The way down to it.
     pub down: Down,
+    /// Room in the queue to it.
+    pub credit: Credit,
+    /// Room for what it says.
+    pub buffer: Allowance,
     /// When it was last heard.
     pub heard: LastSeen,
     /// When something was last sent to it.
@@ -165,8 +169,8 @@ pub struct Connection {
 
 impl Connection {
     fn open(opening: Opening, surroundings: Surroundings) -> Addr<Self> {
-        let Opening { tunnel, worker, key, services, abilities, down, heard, sent } = opening;
-        let limits = surroundings.limits.clone();
+        let Opening { tunnel, worker, key, services, abilities, down, credit, buffer, heard, sent } =
+            opening;
         let first_registry = surroundings.first_registry.clone();
         let farewell =
             TunnelFarewell { registry: first_registry.clone(), tunnel, down: down.clone() };
@@ -174,7 +178,7 @@ impl Connection {
             tunnel,
             abilities,
             calls: HashMap::new(),
-            buffer: Allowance::new(limits.tunnel_buffer_bytes_max),
+            buffer,
             down,
             heard,
             sent,
@@ -187,7 +191,7 @@ impl Connection {
             carry: connection.clone().recipient(),
             left: connection.clone().recipient(),
             close: connection.clone().recipient(),
-            credit: Credit::new(limits.tunnel_queue_bytes_max),
+            credit,
             load: Arc::default(),
             plain: abilities.plain,
         };

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
+use crate::observe::tally::{Count, count};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::RequestId;
 use crate::tunnel::outbox::{Outbox, Withdrawn};
@@ -47,6 +48,17 @@ impl Down {
         }
         self.shared.outbox.borrow_mut().push_control(frame);
         self.shared.wake.notify_one();
+    }
+
+    /// Adds a control frame that answers one of the peer's. A peer that asks and does not read gets
+    /// no more than a few of these.
+    pub fn push_reply(&self, frame: Outgoing) {
+        const REPLIES_QUEUED_MAX: usize = 100;
+        if self.shared.outbox.borrow().control_len() < REPLIES_QUEUED_MAX {
+            self.push_control(frame);
+        } else {
+            count(Count::FrameRejected);
+        }
     }
 
     /// Adds a frame of a call; `opening` if it is the call's first.

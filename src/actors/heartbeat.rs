@@ -49,8 +49,7 @@ impl HeartbeatHandle {
         died: mpsc::UnboundedSender<&'static str>,
     ) -> Self {
         let farewell = PermanentFarewell { kind: "heartbeat", died };
-        let supervisor =
-            Heartbeat { patience, registry, watched: Vec::new(), _farewell: farewell };
+        let supervisor = Heartbeat { patience, registry, watched: Vec::new(), _farewell: farewell };
         Self(supervisor.start())
     }
 

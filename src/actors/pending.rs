@@ -20,9 +20,7 @@ use crate::tunnel::limits::Limits;
 use super::alarm::{Alarm, AlarmClock, Expired};
 use super::credit::Credit;
 use super::farewell::count_panic;
-use super::registry::{
-    Carry, ForwardRequest, Inquire, Line, Outcome, RegistryHandle,
-};
+use super::registry::{Carry, ForwardRequest, Inquire, Line, Outcome, RegistryHandle};
 use super::traffic::{Ending, Message, Part, RequestHead};
 
 // === What a pending call is told, and what it tells its caller ===

@@ -284,7 +284,7 @@ impl Registry {
     /// same tunnels there.
     fn announce<M>(&self, message: &M)
     where
-        M: actix::Message<Result = ()> + Clone + Send + 'static,
+        M: Message<Result = ()> + Clone + Send + 'static,
         Registry: Handler<M>,
     {
         let (own, others): (Vec<_>, Vec<_>) =

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::tunnel::allowance::Hold;
 use crate::tunnel::call::Frame;
@@ -103,6 +103,8 @@ pub enum Outgoing {
         peer_request: Arc<str>,
         /// Frames of a stream, or one frame that is the whole answer.
         streamed: bool,
+        /// The answer's grpc-encoding.
+        encoding: Option<HeaderValue>,
         /// What the service answered.
         part: Part,
     },

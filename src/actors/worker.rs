@@ -54,12 +54,8 @@ impl Worker {
             limits: limits.clone(),
         };
         let entry = EntryHandle::start(calls, for_calls, died);
-        let tunnels = connection::Surroundings {
-            first_registry: first,
-            registry: own,
-            heartbeat,
-            limits,
-        };
+        let tunnels =
+            connection::Surroundings { first_registry: first, registry: own, heartbeat, limits };
         Self { id, count: registries.len(), entry, tunnels }
     }
 }

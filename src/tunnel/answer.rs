@@ -102,6 +102,13 @@ impl Answer {
         let first = matches!(self.state, State::Fresh);
         let message = match (std::mem::replace(&mut self.state, State::Ended), form) {
             (State::Ended, _) => return Err(Failure::BadTunnelFrame),
+            // A success with half a message would be a silent truncation.
+            (_, Form::Slice { last: false, end: true, .. })
+            | (State::Slicing { .. }, Form::Whole | Form::Stream { .. })
+                if code == Code::OK =>
+            {
+                return Err(Failure::BadTunnelFrame);
+            }
             (state, Form::Slice { index, last, .. }) if code == Code::OK => {
                 self.slice(state, index, last, &payload)?
             }
@@ -192,10 +199,7 @@ mod tests {
     #[test]
     fn the_last_frame_of_a_stream_may_carry_a_message() {
         let end = Form::Stream { end: true };
-        assert_eq!(
-            Answer::new(8).step(ok(end, "a")),
-            progress(true, Some("a"), Some(Code::OK))
-        );
+        assert_eq!(Answer::new(8).step(ok(end, "a")), progress(true, Some("a"), Some(Code::OK)));
     }
 
     #[test]
@@ -227,6 +231,15 @@ mod tests {
         let mut answer = Answer::new(3);
         answer.step(ok(slice(0), "ab")).unwrap();
         assert_eq!(answer.step(ok(slice(1), "cd")), Err(Failure::MessageTooLarge));
+    }
+
+    #[test]
+    fn half_a_message_is_never_a_success() {
+        let mut answer = Answer::new(8);
+        answer.step(ok(Form::Slice { index: 0, last: false, end: false }, "ab")).unwrap();
+        assert_eq!(answer.step(ok(Form::Whole, "")), Err(Failure::BadTunnelFrame));
+        let cut = Form::Slice { index: 0, last: false, end: true };
+        assert_eq!(Answer::new(8).step(ok(cut, "ab")), Err(Failure::BadTunnelFrame));
     }
 
     #[test]

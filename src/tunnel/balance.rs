@@ -36,7 +36,8 @@ fn less_busy_of_two(candidates: &[Candidate], local: bool, coin: u64) -> Option<
     let nth = |bits: u64| group().nth(usize::try_from(bits % count).unwrap_or(0)).copied();
     // Two different ones: the second is drawn from the others.
     let first = coin & 0xffff;
-    let second = if count > 1 { first % count + 1 + ((coin >> 16) & 0xffff) % (count - 1) } else { 0 };
+    let second =
+        if count > 1 { first % count + 1 + ((coin >> 16) & 0xffff) % (count - 1) } else { 0 };
     match (nth(first), nth(second)) {
         (Some(one), Some(other)) if other.load < one.load => Some(other),
         (one, other) => one.or(other),

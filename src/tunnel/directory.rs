@@ -12,7 +12,7 @@ use super::balance::{self, Candidate};
 use super::id::{MethodPath, ServiceName, TunnelId, WorkerId};
 
 /// How names are matched and remembered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Routing {
     /// Whether `/pkg.Service/M` may go to a peer that registered `Service` alone.
     pub match_unqualified: bool,
@@ -236,7 +236,7 @@ impl Default for Routing {
         Self {
             match_unqualified: true,
             startup_grace: Duration::from_secs(10),
-            name_retention: Duration::from_secs(600),
+            name_retention: Duration::from_mins(10),
         }
     }
 }
@@ -326,13 +326,8 @@ mod tests {
         let tunnel = attach(&mut directory, "demo.Echo", true);
         let path = MethodPath::parse("/demo.Echo/Say").unwrap();
         let avoid = [tunnel];
-        let wish = Wish {
-            path: &path,
-            needs_stream: false,
-            worker: WorkerId(0),
-            avoid: &avoid,
-            coin: 1,
-        };
+        let wish =
+            Wish { path: &path, needs_stream: false, worker: WorkerId(0), avoid: &avoid, coin: 1 };
         assert_eq!(directory.pick(&wish, start, |()| 0), Err(NoPick::AllTried));
     }
 

@@ -40,9 +40,7 @@ impl fmt::Display for TunnelEnd {
             Self::PeerLeft => f.write_str("the peer left"),
             Self::Silent => f.write_str("heartbeat_timeout: nothing was heard for too long"),
             Self::RegisterTimeout => f.write_str("register_timeout: no register frame in time"),
-            Self::RegisterFirst => {
-                f.write_str("register_first: the first frame must be register")
-            }
+            Self::RegisterFirst => f.write_str("register_first: the first frame must be register"),
             Self::RegisteredTwice => f.write_str("register came twice"),
             Self::BadKey => f.write_str("the api_key is not valid"),
             Self::Rejected(rejection) => rejection.fmt(f),

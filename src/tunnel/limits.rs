@@ -80,7 +80,7 @@ impl Default for Limits {
             register_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
             half_close_timeout: Duration::from_secs(30),
-            plain_call_timeout: Duration::from_secs(300),
+            plain_call_timeout: Duration::from_mins(5),
             cancel_timeout: Duration::from_secs(5),
         }
     }

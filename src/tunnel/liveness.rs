@@ -26,8 +26,8 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(30),
-            late_after: Duration::from_secs(60),
-            dead_after: Duration::from_secs(120),
+            late_after: Duration::from_mins(1),
+            dead_after: Duration::from_mins(2),
         }
     }
 }

@@ -67,6 +67,11 @@ impl<F> Outbox<F> {
         withdrawn
     }
 
+    /// How many control frames wait.
+    pub fn control_len(&self) -> usize {
+        self.control.len()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.control.is_empty() && self.data.is_empty()

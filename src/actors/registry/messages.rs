@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use actix::prelude::*;
+use actix::Recipient;
 
 use crate::tunnel::call::Frame;
 use crate::tunnel::directory::Standing;
@@ -37,12 +37,12 @@ pub struct Line {
 // === What a registry is told ===
 
 /// These are all the registries.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Meet(pub Vec<RegistryHandle>);
 
 /// A tunnel has connected and would like to serve these names.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct OfferTunnel {
     /// Which tunnel.
@@ -60,7 +60,7 @@ pub struct OfferTunnel {
 }
 
 /// Registry 0 has admitted a tunnel.
-#[derive(Clone, Debug, Message)]
+#[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct AttachTunnel {
     /// Which tunnel.
@@ -82,7 +82,7 @@ pub struct AttachTunnel {
 pub struct Arrival(Recipient<TunnelOpened>);
 
 /// A tunnel is gone: closed, lost or crashed.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct TunnelClosed {
     /// Which tunnel.
@@ -90,7 +90,7 @@ pub struct TunnelClosed {
 }
 
 /// Registry 0 has learnt that a tunnel is gone.
-#[derive(Clone, Debug, Message)]
+#[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct DetachTunnel {
     /// Which tunnel.
@@ -98,7 +98,7 @@ pub struct DetachTunnel {
 }
 
 /// A tunnel may be chosen, or not.
-#[derive(Clone, Debug, Message)]
+#[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct SetStanding {
     /// Which tunnel.
@@ -110,7 +110,7 @@ pub struct SetStanding {
 }
 
 /// Put this request through to a tunnel that serves its path.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct ForwardRequest {
     /// The call.
@@ -128,7 +128,7 @@ pub struct ForwardRequest {
 }
 
 /// Another worker's registry has picked this tunnel here for a call of its own.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct OpenHere {
     /// Which tunnel.
@@ -140,7 +140,7 @@ pub struct OpenHere {
 }
 
 /// Refuse this call now if nobody could take it; otherwise say nothing.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Inquire {
     /// The method called.
@@ -150,7 +150,7 @@ pub struct Inquire {
 }
 
 /// A tunnel has brought the last part of an answer.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct ForwardResponse {
     /// The call.
@@ -162,7 +162,7 @@ pub struct ForwardResponse {
 }
 
 /// The gateway ends a call; its peer may still be working on it.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct CallFailed {
     /// The call.
@@ -172,7 +172,7 @@ pub struct CallFailed {
 }
 
 /// A caller is gone.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct HangUp {
     /// The call.
@@ -182,7 +182,7 @@ pub struct HangUp {
 }
 
 /// A call that was hung up never reached its peer.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct CallUnseen {
     /// The call.
@@ -190,7 +190,7 @@ pub struct CallUnseen {
 }
 
 /// Admit no tunnel any more.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Drain {
     /// Close all tunnels of the worker too.
@@ -200,7 +200,7 @@ pub struct Drain {
 // === What a registry tells others ===
 
 /// To a connection: carry this frame down the tunnel.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Carry {
     /// The call.
@@ -214,7 +214,7 @@ pub struct Carry {
 }
 
 /// To a connection: the caller of this call is gone.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct CallLeft {
     /// The call.
@@ -224,17 +224,17 @@ pub struct CallLeft {
 }
 
 /// To a connection: close the tunnel.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct CloseTunnel(pub TunnelEnd);
 
 /// To a connection: every registry knows the tunnel.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct TunnelOpened;
 
 /// To a pending call: what became of its request.
-#[derive(Debug, Message)]
+#[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub enum Outcome {
     /// A tunnel has the first frame.

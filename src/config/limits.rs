@@ -1,0 +1,264 @@
+//! The limits as written, and the rules between them.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::mistakes::Mistakes;
+use super::shapes::Count;
+use super::units::{Size, Span};
+use crate::tunnel::limits::Limits;
+
+/// No count may be higher: more is a slip, and what counts with it need not fear to overflow.
+const COUNT_MAX: usize = 10_000_000;
+
+/// No message may be larger, because every message is held in memory whole.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Declares the section with one optional field for each limit, and how the fields become
+/// [`Limits`]. The struct literal has no `..`, so a limit that is missing here does not compile.
+macro_rules! limits_file {
+    ($($name:ident: $unit:ty),* $(,)?) => {
+        /// The section `limits`.
+        #[derive(Debug, Default, Deserialize)]
+        pub(super) struct LimitsFile { $($name: Option<$unit>),* }
+
+        impl LimitsFile {
+            fn or_default(&self, mistakes: &mut Mistakes) -> Limits {
+                let default = Limits::default();
+                Limits {
+                    $($name: settle(
+                        concat!("limits.", stringify!($name)),
+                        self.$name,
+                        default.$name,
+                        mistakes,
+                    )),*
+                }
+            }
+        }
+    };
+}
+
+limits_file! {
+    calls_max: Count,
+    calls_per_tunnel_max: Count,
+    streams_per_connection_max: Count,
+    message_bytes_max: Size,
+    metadata_bytes_max: Size,
+    metadata_entries_max: Count,
+    classic_frame_bytes_max: Size,
+    peer_frame_bytes_max: Size,
+    tunnel_queue_bytes_max: Size,
+    call_queue_bytes_max: Size,
+    call_buffer_bytes_max: Size,
+    tunnel_buffer_bytes_max: Size,
+    services_per_tunnel_max: Count,
+    service_name_bytes_max: Size,
+    tunnels_per_key_max: Count,
+    tunnels_per_service_max: Count,
+    names_remembered_max: Count,
+    register_timeout: Span,
+    handshake_timeout: Span,
+    half_close_timeout: Span,
+    plain_call_timeout: Span,
+    cancel_timeout: Span,
+}
+
+impl LimitsFile {
+    /// The limits as used: what is written, over the defaults.
+    pub(super) fn used(&self, mistakes: &mut Mistakes) -> Limits {
+        let limits = self.or_default(mistakes);
+        if limits.message_bytes_max > MESSAGE_BYTES_MAX {
+            let text = format_args!("must be {} at most", Size::from(MESSAGE_BYTES_MAX));
+            mistakes.add("limits.message_bytes_max", text);
+        }
+        let message = ("message_bytes_max", limits.message_bytes_max);
+        let call_buffer = ("call_buffer_bytes_max", limits.call_buffer_bytes_max);
+        // An answer is held whole until its caller takes it.
+        at_least(call_buffer, message, mistakes);
+        at_least(
+            ("tunnel_buffer_bytes_max", limits.tunnel_buffer_bytes_max),
+            call_buffer,
+            mistakes,
+        );
+        // An answer comes in one frame unless its peer slices it.
+        at_least(("peer_frame_bytes_max", limits.peer_frame_bytes_max), message, mistakes);
+        at_least(
+            ("tunnel_queue_bytes_max", limits.tunnel_queue_bytes_max),
+            ("call_queue_bytes_max", limits.call_queue_bytes_max),
+            mistakes,
+        );
+        limits
+    }
+}
+
+/// Notes a mistake if the one limit has no room for the other.
+fn at_least(one: (&str, usize), other: (&str, usize), mistakes: &mut Mistakes) {
+    let (path, path_of_other) = (format!("limits.{}", one.0), format!("limits.{}", other.0));
+    if one.1 >= other.1 || mistakes.touch(&path) || mistakes.touch(&path_of_other) {
+        return;
+    }
+    let (size, size_of_other) = (Size::from(one.1), Size::from(other.1));
+    mistakes.add(path, format_args!("{size} is less than {path_of_other} ({size_of_other})"));
+}
+
+/// A limit as written, if it can be used.
+trait Written: Copy {
+    type Used;
+
+    fn used(self) -> Result<Self::Used, LimitError>;
+}
+
+/// Why a number cannot be a limit.
+#[derive(Debug)]
+enum LimitError {
+    Zero,
+    CountTooHigh,
+}
+
+fn settle<W: Written>(
+    path: &str,
+    written: Option<W>,
+    default: W::Used,
+    mistakes: &mut Mistakes,
+) -> W::Used {
+    written.and_then(|written| mistakes.note(path, written.used())).unwrap_or(default)
+}
+
+impl Written for Count {
+    type Used = usize;
+
+    fn used(self) -> Result<usize, LimitError> {
+        match self.0 {
+            0 => Err(LimitError::Zero),
+            1..=COUNT_MAX => Ok(self.0),
+            _ => Err(LimitError::CountTooHigh),
+        }
+    }
+}
+
+impl Written for Size {
+    type Used = usize;
+
+    fn used(self) -> Result<usize, LimitError> {
+        if self.bytes() == 0 { Err(LimitError::Zero) } else { Ok(self.bytes()) }
+    }
+}
+
+impl Written for Span {
+    type Used = Duration;
+
+    fn used(self) -> Result<Duration, LimitError> {
+        if self.duration().is_zero() { Err(LimitError::Zero) } else { Ok(self.duration()) }
+    }
+}
+
+impl fmt::Display for LimitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero => f.write_str("must be more than zero"),
+            Self::CountTooHigh => write!(f, "must be {COUNT_MAX} at most"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One value for each field, none of them its default.
+    const EVERY_LIMIT: &str = r#"{
+        "calls_max": 1, "calls_per_tunnel_max": 2, "streams_per_connection_max": 3,
+        "message_bytes_max": "4B", "metadata_bytes_max": "5B", "metadata_entries_max": 6,
+        "classic_frame_bytes_max": "7B", "peer_frame_bytes_max": "8B",
+        "tunnel_queue_bytes_max": "10B", "call_queue_bytes_max": "9B",
+        "call_buffer_bytes_max": "11B", "tunnel_buffer_bytes_max": "12B",
+        "services_per_tunnel_max": 13, "service_name_bytes_max": "14B",
+        "tunnels_per_key_max": 15, "tunnels_per_service_max": 16, "names_remembered_max": 17,
+        "register_timeout": "18s", "handshake_timeout": "19s", "half_close_timeout": "20s",
+        "plain_call_timeout": "21s", "cancel_timeout": "22s"
+    }"#;
+
+    #[test]
+    fn every_limit_can_be_set_under_its_own_name() {
+        let expected = Limits {
+            calls_max: 1,
+            calls_per_tunnel_max: 2,
+            streams_per_connection_max: 3,
+            message_bytes_max: 4,
+            metadata_bytes_max: 5,
+            metadata_entries_max: 6,
+            classic_frame_bytes_max: 7,
+            peer_frame_bytes_max: 8,
+            tunnel_queue_bytes_max: 10,
+            call_queue_bytes_max: 9,
+            call_buffer_bytes_max: 11,
+            tunnel_buffer_bytes_max: 12,
+            services_per_tunnel_max: 13,
+            service_name_bytes_max: 14,
+            tunnels_per_key_max: 15,
+            tunnels_per_service_max: 16,
+            names_remembered_max: 17,
+            register_timeout: Duration::from_secs(18),
+            handshake_timeout: Duration::from_secs(19),
+            half_close_timeout: Duration::from_secs(20),
+            plain_call_timeout: Duration::from_secs(21),
+            cancel_timeout: Duration::from_secs(22),
+        };
+        assert_eq!(used(EVERY_LIMIT), (expected, vec![]));
+    }
+
+    #[test]
+    fn what_is_not_written_is_the_default_and_the_defaults_obey_the_rules() {
+        assert_eq!(used("{}"), (Limits::default(), vec![]));
+    }
+
+    #[test]
+    fn zero_and_absurd_limits_are_refused_together() {
+        let text = r#"{"calls_max": 0, "message_bytes_max": "0B", "cancel_timeout": "0s",
+                       "tunnels_per_key_max": 10000001}"#;
+        assert_eq!(
+            used(text).1,
+            [
+                "limits.calls_max: must be more than zero",
+                "limits.message_bytes_max: must be more than zero",
+                "limits.tunnels_per_key_max: must be 10000000 at most",
+                "limits.cancel_timeout: must be more than zero",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_message_has_a_hard_cap() {
+        let message = |size: &str| {
+            used(&format!(r#"{{"message_bytes_max": "{size}", "call_buffer_bytes_max": "64MiB"}}"#))
+        };
+        assert_eq!(message("64MiB").1, Vec::<String>::new());
+        assert_eq!(
+            message("65MiB").1,
+            ["limits.message_bytes_max: must be 64MiB at most"],
+            "nothing is compared with a message that is refused"
+        );
+    }
+
+    #[test]
+    fn a_buffer_must_hold_what_it_is_for() {
+        let text = r#"{"message_bytes_max": "32MiB", "peer_frame_bytes_max": "16MiB",
+                       "tunnel_buffer_bytes_max": "1MiB", "tunnel_queue_bytes_max": "1KiB"}"#;
+        assert_eq!(
+            used(text).1,
+            [
+                "limits.call_buffer_bytes_max: 16MiB is less than limits.message_bytes_max (32MiB)",
+                "limits.peer_frame_bytes_max: 16MiB is less than limits.message_bytes_max (32MiB)",
+                "limits.tunnel_queue_bytes_max: 1KiB is less than limits.call_queue_bytes_max (64KiB)",
+            ]
+        );
+    }
+
+    fn used(text: &str) -> (Limits, Vec<String>) {
+        let mut mistakes = Mistakes::default();
+        let limits = serde_json::from_str::<LimitsFile>(text).unwrap().used(&mut mistakes);
+        (limits, mistakes.into_list().iter().map(ToString::to_string).collect())
+    }
+}

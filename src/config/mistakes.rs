@@ -1,0 +1,122 @@
+//! Collects what is wrong with a configuration, so that all of it is reported at once.
+
+use std::fmt;
+
+/// How many mistakes are kept: nobody reads more, and finding each can cost another reading.
+const MISTAKES_MAX: usize = 100;
+
+/// How much of a path and of a text is kept, because names in the file can have any length.
+const CHARACTERS_MAX: usize = 1_000;
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The JSON path, like `keys[1].sha256`, or the name of an environment variable. Empty when
+    /// the file as a whole is meant.
+    pub path: String,
+    /// What is wrong there, and what to write instead.
+    pub text: String,
+}
+
+/// The mistakes found so far.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    pub(super) fn add(&mut self, path: impl Into<String>, text: impl fmt::Display) {
+        if self.is_full() {
+            return;
+        }
+        self.0.push(Mistake { path: one_line(&path.into()), text: one_line(&text.to_string()) });
+        if self.is_full() {
+            let text = "there may be more mistakes: the rest was not looked at".to_owned();
+            self.0.push(Mistake { path: String::new(), text });
+        }
+    }
+
+    /// Whether as many mistakes were found as are reported.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= MISTAKES_MAX
+    }
+
+    /// Takes the value out, or notes why there is none.
+    pub(super) fn note<T, E: fmt::Display>(
+        &mut self,
+        path: &str,
+        result: Result<T, E>,
+    ) -> Option<T> {
+        result.map_err(|error| self.add(path, error)).ok()
+    }
+
+    /// Whether a mistake lies at this path, above it or below it. A rule that compares values asks
+    /// first, because what it would compare may be a default in a mistaken value's place.
+    pub(super) fn touch(&self, path: &str) -> bool {
+        self.0
+            .iter()
+            .any(|mistake| is_within(&mistake.path, path) || is_within(path, &mistake.path))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn into_list(self) -> Vec<Mistake> {
+        self.0
+    }
+}
+
+/// One mistake is one line, whatever the file has in its names and texts.
+fn one_line(text: &str) -> String {
+    let characters = text.chars().take(CHARACTERS_MAX);
+    characters.map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn is_within(inner: &str, outer: &str) -> bool {
+    inner
+        .strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || outer.is_empty() || rest.starts_with(['.', '[']))
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            return f.write_str(&self.text);
+        }
+        write!(f, "{}: {}", self.path, self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_touches_what_is_above_and_below_it_only() {
+        let mut mistakes = Mistakes::default();
+        mistakes.add("keys[1].sha256", "is wrong");
+        for path in ["", "keys", "keys[1]", "keys[1].sha256", "keys[1].sha256[0]"] {
+            assert!(mistakes.touch(path), "{path}");
+        }
+        for path in ["key", "keys[1].sha", "keys[1].sha256sum", "keys[10]", "limits"] {
+            assert!(!mistakes.touch(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_one_line() {
+        let mut mistakes = Mistakes::default();
+        mistakes.add("a\nb", "c\r\nd");
+        assert_eq!(mistakes.into_list()[0].to_string(), "a b: c  d");
+    }
+
+    #[test]
+    fn mistakes_without_end_are_not_kept() {
+        let mut mistakes = Mistakes::default();
+        for number in 0..1_000 {
+            mistakes.add("x".repeat(10), number);
+        }
+        let list = mistakes.into_list();
+        assert_eq!(list.len(), MISTAKES_MAX + 1);
+        assert!(list[MISTAKES_MAX].to_string().starts_with("there may be more"));
+    }
+}

@@ -1,0 +1,90 @@
+//! An h2 stream in the shape of an HTTP body, so that generated services run on it unchanged.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use tower_service::Service;
+
+use super::stream::send_all;
+
+/// The body of a request.
+#[derive(Debug)]
+pub struct RequestBody {
+    stream: RecvStream,
+    data_done: bool,
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let body = self.get_mut();
+        if !body.data_done {
+            if let Some(chunk) = ready!(body.stream.poll_data(cx)) {
+                let chunk = chunk?;
+                body.stream.flow_control().release_capacity(chunk.len())?;
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+            body.data_done = true;
+        }
+        let trailers = ready!(body.stream.poll_trailers(cx))?;
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+}
+
+/// Lets a generated service answer one request.
+///
+/// # Errors
+///
+/// When the caller is gone or its connection broke.
+pub async fn serve<S, B>(
+    mut service: S,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> Result<(), h2::Error>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes> + Unpin,
+{
+    let request = request.map(|stream| RequestBody { stream, data_done: false });
+    let Ok(response) = service.call(request).await;
+    let (head, body) = response.into_parts();
+    let bodiless = body.is_end_stream();
+    let mut stream = respond.send_response(Response::from_parts(head, ()), bodiless)?;
+    if bodiless { Ok(()) } else { send_body(body, &mut stream).await }
+}
+
+async fn send_body<B>(mut body: B, stream: &mut SendStream<Bytes>) -> Result<(), h2::Error>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let Ok(frame) = frame else {
+            stream.send_reset(h2::Reason::INTERNAL_ERROR);
+            return Ok(());
+        };
+        match frame.into_data() {
+            Ok(data) => send_all(stream, data).await?,
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    return stream.send_trailers(trailers);
+                }
+            }
+        }
+    }
+    stream.send_data(Bytes::new(), true)
+}

@@ -1,0 +1,232 @@
+//! One HTTP/2 connection: its settings, its keepalive, and who serves each of its streams.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Ping, PingPong, RecvStream};
+use http::Request;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::observe::tally::{Count, count};
+
+use super::proto::registry_service_server::RegistryServiceServer;
+use super::register::Register;
+use super::socket::{Reads, Socket};
+use super::wire::{Phase, Roles, Wire};
+use super::{body, forward, tunnel};
+
+const REGISTRY_SERVICE: &str = "/registry.RegistryService/";
+const ESTABLISH_CONNECTION: &str = "/registry.RegistryService/EstablishConnection";
+
+/// Streams that may be open at once. It cannot change later, and a tunnel needs as many as it has
+/// lanes; callers are held to fewer, see `streams_per_connection_max`.
+const STREAMS_MAX: u32 = 1_100;
+/// Streams reset before they were accepted: past this the connection is closed (CVE-2023-44487).
+const PENDING_RESETS_MAX: usize = 20;
+/// Streams that this side reset for errors of the other, over the connection's life
+/// (CVE-2025-8671).
+const ERROR_RESETS_MAX: usize = 1_024;
+/// The header list that h2 still reads: above our own metadata limit, so that the gateway and not
+/// h2 answers what is over that, and room for long grpc-status-details.
+const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
+/// What h2 may buffer of one stream's output.
+const SEND_BUFFER_BYTES_MAX: usize = 128 * 1024;
+/// Windows of a caller's connection: 100 streams of 64 KiB would park 6 MiB, the connection's own
+/// window holds them to 1 MiB.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Windows of a tunnel: one stream carries all its calls.
+const TUNNEL_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const TUNNEL_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// What the streams of one connection share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The other end.
+    pub remote: SocketAddr,
+    /// What this connection's listener serves.
+    pub roles: Roles,
+    tunnel_wanted: Notify,
+    calls: Cell<usize>,
+}
+
+/// One caller's stream, counted until it is dropped.
+#[derive(Debug)]
+pub struct CallSlot(Rc<Shared>);
+
+impl Shared {
+    /// Grants the windows of a tunnel to the connection.
+    pub fn becomes_tunnel(&self) {
+        self.tunnel_wanted.notify_one();
+    }
+
+    fn take_call_slot(self: &Rc<Self>, max: usize) -> Option<CallSlot> {
+        let calls = self.calls.get();
+        (calls < max).then(|| {
+            self.calls.set(calls + 1);
+            CallSlot(self.clone())
+        })
+    }
+}
+
+impl Drop for CallSlot {
+    fn drop(&mut self) {
+        self.0.calls.set(self.0.calls.get() - 1);
+    }
+}
+
+/// Serves one connection until it ends.
+pub async fn serve(stream: TcpStream, remote: SocketAddr, roles: Roles, wire: Rc<Wire>) {
+    let _counted = wire.connections.take(1);
+    let socket = Socket::new(stream);
+    let reads = socket.reads();
+    let handshake = builder().handshake::<_, Bytes>(socket);
+    let limit = wire.worker.tunnels.limits.handshake_timeout;
+    let connection = match tokio::time::timeout(limit, handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return handshake_failed(remote, &error),
+        Err(elapsed) => return handshake_failed(remote, &elapsed),
+    };
+    let shared =
+        Rc::new(Shared { remote, roles, tunnel_wanted: Notify::new(), calls: Cell::new(0) });
+    drive(connection, reads, shared, wire).await;
+}
+
+fn handshake_failed(remote: SocketAddr, cause: &dyn std::error::Error) {
+    count(Count::HandshakeFailed);
+    log::debug!("handshake failed: remote={remote} cause={cause}");
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(Some(ERROR_RESETS_MAX))
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    builder
+}
+
+async fn drive(
+    mut connection: Connection<Socket, Bytes>,
+    reads: Reads,
+    shared: Rc<Shared>,
+    wire: Rc<Wire>,
+) {
+    let mut phase = wire.phase.clone();
+    let ping_pong = connection.ping_pong();
+    let mut dead = pin!(keepalive(ping_pong, reads, wire.keepalive));
+    let mut drains = *phase.borrow_and_update() != Phase::Serving;
+    if drains {
+        connection.graceful_shutdown();
+    }
+    loop {
+        tokio::select! {
+            biased;
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => dispatch(request, respond, &shared, &wire),
+                Some(Err(error)) => {
+                    log::debug!("connection ended: remote={} cause={error}", shared.remote);
+                    return;
+                }
+                None => return,
+            },
+            () = shared.tunnel_wanted.notified() => widen(&mut connection),
+            // Once draining there is no further phase that a connection would act on.
+            Ok(()) = phase.changed(), if !drains => {
+                drains = true;
+                connection.graceful_shutdown();
+            }
+            () = &mut dead => {
+                log::info!("connection dead: remote={} no answer to a ping", shared.remote);
+                return;
+            }
+        }
+    }
+}
+
+fn widen(connection: &mut Connection<Socket, Bytes>) {
+    connection.set_target_window_size(TUNNEL_CONNECTION_WINDOW_BYTES);
+    if let Err(error) = connection.set_initial_window_size(TUNNEL_STREAM_WINDOW_BYTES) {
+        // Another change of settings is on its way: the tunnel works, with a smaller window.
+        log::debug!("tunnel window not widened: cause={error}");
+    }
+}
+
+/// Ends when the other side is gone: it has answered no ping, and sent nothing else, in time.
+async fn keepalive(ping_pong: Option<PingPong>, reads: Reads, keepalive: Keepalive) {
+    let Some(mut ping_pong) = ping_pong else { return std::future::pending().await };
+    let mut seen = reads.count();
+    loop {
+        tokio::time::sleep(keepalive.interval).await;
+        let heard = reads.count() != seen;
+        seen = reads.count();
+        if heard {
+            continue;
+        }
+        // Refused while an earlier ping is still out: then it is that one's answer that counts.
+        drop(ping_pong.send_ping(Ping::opaque()));
+        let pong = std::future::poll_fn(|cx| ping_pong.poll_pong(cx));
+        if tokio::time::timeout(keepalive.timeout, pong).await.is_err() && reads.count() == seen {
+            return;
+        }
+        seen = reads.count();
+    }
+}
+
+/// When connections are pinged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// A connection silent for this long gets a ping.
+    pub interval: Duration,
+    /// It is closed when nothing comes back for this long.
+    pub timeout: Duration,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(20), timeout: Duration::from_secs(10) }
+    }
+}
+
+fn dispatch(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    shared: &Rc<Shared>,
+    wire: &Rc<Wire>,
+) {
+    let path = request.uri().path();
+    if shared.roles.tunnels && path == ESTABLISH_CONNECTION {
+        return spawn(tunnel::serve(request, respond, shared.clone(), wire.clone()));
+    }
+    if shared.roles.tunnels && path.starts_with(REGISTRY_SERVICE) {
+        let service = RegistryServiceServer::new(Register);
+        return spawn(async move {
+            if let Err(error) = body::serve(service, request, respond).await {
+                log::debug!("register ended: cause={error}");
+            }
+        });
+    }
+    let limit = wire.worker.tunnels.limits.streams_per_connection_max;
+    match shared.take_call_slot(limit) {
+        Some(slot) => spawn(forward::serve(request, respond, slot, shared.clone(), wire.clone())),
+        None => {
+            count(Count::StreamRefused);
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+        }
+    }
+}
+
+fn spawn(stream: impl Future<Output = ()> + 'static) {
+    actix_rt::spawn(stream);
+}

@@ -1,0 +1,278 @@
+//! A caller's stream: in goes a call, out comes its answer.
+//!
+//! What the caller says goes to its pending actor by [`speak`]; what comes back is written here.
+//! If the caller goes away, [`HangUp`] tells.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::{HeaderValue, Request};
+use tokio::sync::mpsc;
+
+use crate::actors::entry::Admit;
+use crate::actors::pending::Reply;
+use crate::actors::traffic::{Ending, Message, Part, RequestHead, Room};
+use crate::observe::tally::{Count, count};
+use crate::tunnel::call::Said;
+use crate::tunnel::failure::Failure;
+
+use super::answer::{AnswerWriter, http_status, pieces, refuse};
+use super::connection::{CallSlot, Shared};
+use super::conversation::{HangUp, Licence, Word, Words, licences, replies, speak};
+use super::head::{self, NotAdmitted};
+use super::stream::{MessageStream, Next};
+use super::wire::Wire;
+
+/// Serves one call until its end, or until its caller is gone.
+pub async fn serve(
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    _slot: CallSlot,
+    shared: Rc<Shared>,
+    wire: Rc<Wire>,
+) {
+    let (parts, body) = request.into_parts();
+    let content_type = match head::content_type(&parts) {
+        Ok(content_type) => content_type,
+        Err(code) => return http_status(respond, code),
+    };
+    let body = MessageStream::new(body, wire.worker.tunnels.limits.message_bytes_max);
+    match head::read(parts, &shared, &wire) {
+        Ok(head) => call(head, body, respond, content_type, &wire).await,
+        Err(NotAdmitted::Http(code)) => http_status(respond, code),
+        Err(NotAdmitted::Grpc(failure)) => {
+            count(Count::CallFailed);
+            refuse(respond, content_type, wire.metadata_limit, failure);
+        }
+    }
+}
+
+async fn call(
+    head: RequestHead,
+    mut body: MessageStream,
+    respond: SendResponse<Bytes>,
+    content_type: HeaderValue,
+    wire: &Wire,
+) {
+    // Most calls have said all they will by now, and then the first hop takes everything along.
+    let first = match now_or_later(body.next()).await.map(word) {
+        None => None,
+        Some(Word::Said(said)) => Some(said),
+        Some(Word::Failed(failure)) => {
+            return refuse(respond, content_type, wire.metadata_limit, failure);
+        }
+    };
+    let begun = first.is_some();
+    let whole = matches!(first, Some(Said::LastMessage(_) | Said::HalfClose));
+    let (for_pending, replies) = replies(&wire.worker.tunnels.limits);
+    let (for_speaker, licences) = licences();
+    wire.worker.entry.admit(Admit { head, first, replies: for_pending });
+    let listener = Listener {
+        replies,
+        for_speaker: Some(for_speaker).filter(|_| !whole),
+        writer: AnswerWriter::new(respond, content_type, wire.metadata_limit),
+        backlog: VecDeque::new(),
+        hang_up: HangUp::default(),
+    };
+    if whole {
+        return listener.listen().await;
+    }
+    let mut listening = pin!(listener.listen());
+    tokio::select! {
+        biased;
+        () = &mut listening => return,
+        () = speak(body, begun, licences) => {}
+    }
+    listening.await;
+}
+
+/// What comes of a future now; it is not waited for.
+async fn now_or_later<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+impl Words for MessageStream {
+    async fn next(&mut self) -> Word {
+        word(Self::next(self).await)
+    }
+}
+
+fn word(next: Next) -> Word {
+    match next {
+        Next::Message { message, last } if message.flag <= 1 => {
+            let compressed = message.flag == 1;
+            let message = Message { payload: message.payload, compressed, room: Room::default() };
+            Word::Said(if last { Said::LastMessage(message) } else { Said::Message(message) })
+        }
+        Next::Message { .. } | Next::CutOff => Word::Failed(Failure::Protocol),
+        Next::End => Word::Said(Said::HalfClose),
+        Next::TooLarge => Word::Failed(Failure::MessageTooLarge),
+        Next::Broken => Word::Failed(Failure::Cancelled),
+    }
+}
+
+/// Hears replies and writes the answer.
+struct Listener {
+    replies: mpsc::Receiver<Reply>,
+    for_speaker: Option<mpsc::Sender<Licence>>,
+    writer: AnswerWriter,
+    /// Parts that came while the caller was not reading.
+    backlog: VecDeque<Part>,
+    hang_up: HangUp,
+}
+
+/// Why writing stopped before the end.
+enum Stopped {
+    /// The caller is gone.
+    Gone,
+    /// The call failed in a way that does not wait for the caller to read what came before.
+    Failed {
+        failure: Failure,
+        /// A part of a message has been sent.
+        in_message: bool,
+    },
+}
+
+impl From<h2::Error> for Stopped {
+    fn from(_: h2::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl Listener {
+    async fn listen(mut self) {
+        loop {
+            let Some(part) = self.next_part().await else { return };
+            let last = part.ending.is_some();
+            match self.write(part).await {
+                Ok(()) if last => return self.hang_up.over(),
+                Ok(()) => {}
+                Err(Stopped::Gone) => return,
+                Err(Stopped::Failed { failure, in_message }) => {
+                    self.hang_up.over();
+                    return self.give_up(failure, in_message);
+                }
+            }
+        }
+    }
+
+    /// The next part of the answer; `None` when the caller is gone.
+    async fn next_part(&mut self) -> Option<Part> {
+        loop {
+            if let Some(part) = self.backlog.pop_front() {
+                return Some(part);
+            }
+            tokio::select! {
+                biased;
+                reply = self.replies.recv() => {
+                    if let Some(part) = self.hear(reply) {
+                        return Some(part);
+                    }
+                }
+                () = self.writer.gone() => {
+                    // Whom to tell is known once the call has been admitted.
+                    while let Some(reply) = self.replies.recv().await {
+                        let admitted = matches!(reply, Reply::Admitted(_));
+                        self.hear(Some(reply));
+                        if admitted {
+                            break;
+                        }
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, reply: Option<Reply>) -> Option<Part> {
+        let licence = match reply {
+            Some(Reply::Part(part)) => return Some(part),
+            // Every call is told its end; whoever drops the line without has broken.
+            None => return Some(Part::failed(Failure::Panic)),
+            Some(Reply::Admitted(pending)) => {
+                self.hang_up.admitted(pending.clone());
+                Licence::Speak(pending)
+            }
+            Some(Reply::GoOn { tunnel_queue, call_queue }) => {
+                Licence::GoOn { tunnel_queue, call_queue }
+            }
+            Some(Reply::AwaitHalfClose) => Licence::Finish,
+        };
+        if let Some(speaker) = &self.for_speaker {
+            // A speaker that has finished needs no licence.
+            drop(speaker.try_send(licence));
+        }
+        None
+    }
+
+    async fn write(&mut self, part: Part) -> Result<(), Stopped> {
+        let Part { headers, message, ending } = part;
+        if headers.is_some() || message.is_some() {
+            self.writer.headers(headers)?;
+        }
+        if let Some(Message { payload, compressed, room }) = message {
+            let mut in_message = false;
+            for piece in pieces(compressed, payload) {
+                self.write_piece(piece, in_message).await?;
+                in_message = true;
+            }
+            drop(room);
+        }
+        ending.map_or(Ok(()), |ending| self.writer.end(ending).map_err(Stopped::from))
+    }
+
+    async fn write_piece(&mut self, mut piece: Bytes, mut in_message: bool) -> Result<(), Stopped> {
+        while !piece.is_empty() {
+            let allowed = tokio::select! {
+                biased;
+                allowed = self.writer.capacity(piece.len()) => allowed?,
+                reply = self.replies.recv(), if !self.is_complete() => {
+                    if let Some(part) = self.hear(reply) {
+                        self.keep(part, in_message)?;
+                    }
+                    continue;
+                }
+            };
+            self.writer.data(piece.split_to(allowed.min(piece.len())))?;
+            in_message = true;
+        }
+        Ok(())
+    }
+
+    /// Whether the end is in the backlog: nothing more will come.
+    fn is_complete(&self) -> bool {
+        self.backlog.back().is_some_and(|part| part.ending.is_some())
+    }
+
+    fn keep(&mut self, part: Part, in_message: bool) -> Result<(), Stopped> {
+        match part.ending {
+            Some(Ending::Failed(failure)) if failure.drops_backlog() => {
+                Err(Stopped::Failed { failure, in_message })
+            }
+            _ => {
+                self.backlog.push_back(part);
+                Ok(())
+            }
+        }
+    }
+
+    fn give_up(&mut self, failure: Failure, in_message: bool) {
+        if in_message {
+            self.writer.reset(Reason::CANCEL);
+        } else {
+            // A caller that is gone needs no answer.
+            drop(self.writer.end(Ending::Failed(failure)));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What comes before a call's first message: may it come in, and what is known of it.
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use crate::actors::traffic::RequestHead;
+use crate::tunnel::admission;
+use crate::tunnel::failure::Failure;
+use crate::tunnel::id::MethodPath;
+
+use super::connection::Shared;
+use super::metadata;
+use super::timeout;
+use super::wire::Wire;
+
+/// Why a request is answered without a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAdmitted {
+    /// It is not gRPC: an HTTP status says so.
+    Http(StatusCode),
+    /// It is, and gRPC's status says why not.
+    Grpc(Failure),
+}
+
+/// Checks that a request is gRPC; returns its content-type.
+///
+/// # Errors
+///
+/// The HTTP status that says why it is not.
+pub fn content_type(parts: &Parts) -> Result<HeaderValue, StatusCode> {
+    if parts.method != Method::POST {
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let content_type = parts.headers.get(header::CONTENT_TYPE);
+    let grpc = content_type.filter(|value| is_grpc(value.as_bytes()));
+    grpc.cloned().ok_or(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+}
+
+/// Reads the head of a call.
+///
+/// # Errors
+///
+/// Says how the request is to be answered instead.
+pub fn read(parts: Parts, shared: &Shared, wire: &Wire) -> Result<RequestHead, NotAdmitted> {
+    content_type(&parts).map_err(NotAdmitted::Http)?;
+    let mut headers = parts.headers;
+    check_key(&headers, wire).map_err(NotAdmitted::Grpc)?;
+    // `path` is without the query, which is no part of a method.
+    let path = MethodPath::parse(parts.uri.path())
+        .filter(|path| shared.roles.callers && !admission::is_reserved(path.service()))
+        .ok_or(NotAdmitted::Grpc(Failure::UnknownService))?;
+    let deadline = deadline(&headers).map_err(NotAdmitted::Grpc)?;
+    metadata::strip(&mut headers);
+    if !wire.metadata_limit.admits_request(&headers) {
+        return Err(NotAdmitted::Grpc(Failure::MetadataTooLarge));
+    }
+    Ok(RequestHead { path, headers, deadline })
+}
+
+/// `application/grpc`, or that with a suffix or parameters; not just anything that begins so.
+fn is_grpc(content_type: &[u8]) -> bool {
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+fn check_key(headers: &HeaderMap, wire: &Wire) -> Result<(), Failure> {
+    if !wire.require_caller_key {
+        return Ok(());
+    }
+    let key = headers.get(metadata::KEY).ok_or(Failure::NoCredentials)?;
+    wire.keyring.check(key.as_bytes()).map(drop).ok_or(Failure::BadCredentials)
+}
+
+fn deadline(headers: &HeaderMap) -> Result<Option<std::time::Instant>, Failure> {
+    let Some(value) = headers.get(metadata::TIMEOUT) else { return Ok(None) };
+    let timeout = timeout::parse(value.as_bytes()).ok_or(Failure::BadTimeout)?;
+    if timeout.is_zero() {
+        return Err(Failure::Deadline);
+    }
+    // A deadline too far away for the clock is none.
+    Ok(tokio::time::Instant::now().into_std().checked_add(timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_not_enough_of_a_content_type() {
+        for good in ["application/grpc", "application/grpc+foo", "application/grpc;charset=x"] {
+            assert!(is_grpc(good.as_bytes()), "{good}");
+        }
+        for bad in ["application/grpcweb", "application/grpc-web", "text/plain", ""] {
+            assert!(!is_grpc(bad.as_bytes()), "{bad}");
+        }
+    }
+}

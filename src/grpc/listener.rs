@@ -1,0 +1,66 @@
+//! Accepts connections and hands them to the workers, one after the other.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::connection;
+use super::wire::{Roles, Wire};
+
+/// How long to wait after `accept` has failed: long enough that descriptors come free, short
+/// enough that nobody notices.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// Connections that may wait for one worker; more wait in the kernel.
+pub const ARRIVALS_WAITING_MAX: usize = 128;
+
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub struct Arrival {
+    stream: std::net::TcpStream,
+    remote: SocketAddr,
+    roles: Roles,
+}
+
+/// Accepts until it is dropped.
+pub async fn accept(listener: TcpListener, roles: Roles, workers: Vec<mpsc::Sender<Arrival>>) {
+    for worker in workers.iter().cycle() {
+        let arrival = next(&listener, roles).await;
+        if worker.send(arrival).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn next(listener: &TcpListener, roles: Roles) -> Arrival {
+    loop {
+        match listener.accept().await.and_then(|(stream, remote)| detach(stream, remote, roles)) {
+            Ok(arrival) => return arrival,
+            Err(error) => {
+                log::warn!("accept failed: cause={error}");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+/// Takes a connection off the accepting thread's reactor.
+fn detach(stream: TcpStream, remote: SocketAddr, roles: Roles) -> io::Result<Arrival> {
+    stream.set_nodelay(true)?;
+    Ok(Arrival { stream: stream.into_std()?, remote, roles })
+}
+
+/// Serves the connections that are handed to one worker, on that worker.
+pub async fn serve(mut arrivals: mpsc::Receiver<Arrival>, wire: Rc<Wire>) {
+    while let Some(Arrival { stream, remote, roles }) = arrivals.recv().await {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => {
+                actix_rt::spawn(connection::serve(stream, remote, roles, wire.clone()));
+            }
+            Err(error) => log::warn!("connection lost: remote={remote} cause={error}"),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The wire: h2 and protobuf. Nothing of either leaves this folder.
+//!
+//! - [`listener`] accepts, [`connection`] drives one HTTP/2 connection (over [`socket`]) and sends
+//!   each stream to who serves it
+//! - [`forward`]: a caller's stream; [`head`] reads what comes before its first message, [`answer`]
+//!   writes what comes back
+//! - [`tunnel`]: a peer's stream; [`decode`] and [`encode`] are its frames, [`features`] what it
+//!   asked for, [`peer_call`] the calls that it makes itself
+//! - [`conversation`]: what both kinds of callers have in common
+//! - [`register`]: the generated service, on [`body`]
+//! - [`stream`], [`framing`], [`metadata`], [`timeout`], [`compression`]: gRPC over HTTP/2
+//! - [`status`]: the one error table
+
+pub mod answer;
+pub mod body;
+pub mod compression;
+pub mod connection;
+pub mod conversation;
+pub mod decode;
+pub mod encode;
+pub mod features;
+pub mod forward;
+pub mod framing;
+pub mod head;
+pub mod listener;
+pub mod metadata;
+pub mod peer_call;
+pub mod register;
+pub mod socket;
+pub mod status;
+pub mod stream;
+pub mod timeout;
+pub mod tunnel;
+pub mod wire;
+
+/// The contract in `proto/registry.proto`.
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::pedantic,
+    reason = "generated; the contract's comments are its documentation"
+)]
+pub mod proto {
+    tonic::include_proto!("registry");
+}

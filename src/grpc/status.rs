@@ -1,0 +1,183 @@
+//! The one table from what went wrong inside to what is seen outside.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
+use crate::tunnel::admission::Rejection;
+use crate::tunnel::code::Code;
+use crate::tunnel::ending::TunnelEnd;
+use crate::tunnel::failure::Failure;
+
+/// The trailer that tells the gateway's own status from a service's.
+pub const REASON: HeaderName = HeaderName::from_static("x-gateway-error");
+
+/// gRPC's own trailers.
+pub(super) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(super) const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
+/// How long a caller that retries should wait after an overload (gRFC A6): long enough that a
+/// burst has passed, short against a person's patience.
+const PUSHBACK_MS: HeaderValue = HeaderValue::from_static("1000");
+
+/// The encodings that the gateway can undo.
+const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,deflate,gzip");
+
+/// What grpc-message leaves unescaped: %x20-24 and %x26-7E (gRPC over HTTP/2, "Responses").
+const UNSAFE: &AsciiSet = &CONTROLS.add(b'%');
+
+/// The status and the reason of a failed call. The reasons are a closed set; they are the same in
+/// the trailer, in the log and in metrics.
+pub fn of_failure(failure: Failure) -> (Code, &'static str) {
+    match failure {
+        Failure::UnknownService => (Code::UNIMPLEMENTED, "unknown_service"),
+        Failure::UnaryOnly => (Code::UNIMPLEMENTED, "unary_only"),
+        Failure::UnsupportedEncoding => (Code::UNIMPLEMENTED, "unsupported_encoding"),
+        Failure::NoTunnel => (Code::UNAVAILABLE, "no_tunnel"),
+        Failure::TunnelLost => (Code::UNAVAILABLE, "tunnel_lost"),
+        Failure::Draining => (Code::UNAVAILABLE, "draining"),
+        Failure::Deadline | Failure::HalfCloseOverdue => (Code::DEADLINE_EXCEEDED, "deadline"),
+        Failure::Cancelled => (Code::CANCELLED, "cancelled"),
+        Failure::MessageTooLarge | Failure::FrameTooLarge => {
+            (Code::RESOURCE_EXHAUSTED, "message_too_large")
+        }
+        Failure::MetadataTooLarge => (Code::RESOURCE_EXHAUSTED, "metadata_too_large"),
+        Failure::InflightLimit => (Code::RESOURCE_EXHAUSTED, "inflight_limit"),
+        Failure::QueueFull | Failure::BufferFull => (Code::RESOURCE_EXHAUSTED, "queue_full"),
+        Failure::Protocol | Failure::BadTimeout => (Code::INTERNAL, "protocol"),
+        Failure::BadTunnelFrame => (Code::INTERNAL, "bad_tunnel_frame"),
+        Failure::NoCredentials => (Code::UNAUTHENTICATED, "no_credentials"),
+        Failure::BadCredentials => (Code::UNAUTHENTICATED, "bad_credentials"),
+        Failure::Panic => (Code::INTERNAL, "panic"),
+    }
+}
+
+/// The status and the reason that end a tunnel's stream.
+pub fn of_tunnel_end(end: &TunnelEnd) -> (Code, &'static str) {
+    match end {
+        TunnelEnd::PeerLeft => (Code::OK, "peer_left"),
+        TunnelEnd::Silent => (Code::DEADLINE_EXCEEDED, "heartbeat_timeout"),
+        TunnelEnd::RegisterTimeout => (Code::DEADLINE_EXCEEDED, "register_timeout"),
+        TunnelEnd::RegisterFirst => (Code::INVALID_ARGUMENT, "register_first"),
+        TunnelEnd::RegisteredTwice | TunnelEnd::BadFrames => (Code::INVALID_ARGUMENT, "protocol"),
+        TunnelEnd::BadKey => (Code::UNAUTHENTICATED, "bad_credentials"),
+        TunnelEnd::Rejected(rejection) => of_rejection(rejection),
+        TunnelEnd::FrameTooLarge { .. } => (Code::RESOURCE_EXHAUSTED, "message_too_large"),
+        TunnelEnd::Draining => (Code::UNAVAILABLE, "draining"),
+        TunnelEnd::Panic => (Code::INTERNAL, "panic"),
+    }
+}
+
+fn of_rejection(rejection: &Rejection) -> (Code, &'static str) {
+    match rejection {
+        Rejection::BadName(_) | Rejection::NameTooLong { .. } => {
+            (Code::INVALID_ARGUMENT, "bad_service_name")
+        }
+        Rejection::ReservedName(_) | Rejection::OutOfScope(_) => (Code::PERMISSION_DENIED, "scope"),
+        Rejection::TooManyServices { .. }
+        | Rejection::TunnelsPerKey { .. }
+        | Rejection::TunnelsPerService { .. } => (Code::RESOURCE_EXHAUSTED, "tunnel_limit"),
+        Rejection::Draining => (Code::UNAVAILABLE, "draining"),
+    }
+}
+
+/// The trailers of a tunnel's stream that the gateway ends.
+pub fn tunnel_trailers(end: &TunnelEnd) -> HeaderMap {
+    let (code, reason) = of_tunnel_end(end);
+    let mut trailers = HeaderMap::with_capacity(3);
+    put_status(&mut trailers, code, &end.to_string());
+    if code != Code::OK {
+        trailers.insert(REASON, HeaderValue::from_static(reason));
+    }
+    trailers
+}
+
+/// The trailers of a call that the gateway ends.
+pub fn failure_trailers(failure: Failure) -> HeaderMap {
+    let (code, reason) = of_failure(failure);
+    let mut trailers = HeaderMap::with_capacity(4);
+    put_status(&mut trailers, code, &failure.to_string());
+    trailers.insert(REASON, HeaderValue::from_static(reason));
+    if matches!(code, Code::RESOURCE_EXHAUSTED | Code::UNAVAILABLE) && did_not_run(failure) {
+        trailers.insert(PUSHBACK, PUSHBACK_MS);
+    }
+    if failure == Failure::UnsupportedEncoding {
+        trailers.insert(ACCEPT_ENCODING, ACCEPTED);
+    }
+    trailers
+}
+
+/// Overload and shutdown: the same call can succeed a little later.
+fn did_not_run(failure: Failure) -> bool {
+    matches!(failure, Failure::InflightLimit | Failure::QueueFull | Failure::Draining)
+}
+
+/// Sets a call's final status.
+pub fn put_status(trailers: &mut HeaderMap, code: Code, message: &str) {
+    trailers.insert(STATUS, HeaderValue::from(code.number()));
+    if !message.is_empty() {
+        let escaped = percent_encode(message.as_bytes(), UNSAFE).to_string();
+        if let Ok(value) = HeaderValue::try_from(escaped) {
+            trailers.insert(MESSAGE, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The closed set that users match on.
+    const REASONS: [&str; 17] = [
+        "bad_credentials",
+        "bad_tunnel_frame",
+        "cancelled",
+        "deadline",
+        "draining",
+        "inflight_limit",
+        "message_too_large",
+        "metadata_too_large",
+        "no_credentials",
+        "no_tunnel",
+        "panic",
+        "protocol",
+        "queue_full",
+        "tunnel_lost",
+        "unary_only",
+        "unknown_service",
+        "unsupported_encoding",
+    ];
+
+    #[test]
+    fn every_failure_has_a_reason_of_the_closed_set() {
+        let reasons: BTreeSet<_> = Failure::ALL.iter().map(|f| of_failure(*f).1).collect();
+        let expected: BTreeSet<_> = REASONS.into_iter().collect();
+        assert_eq!(reasons, expected);
+    }
+
+    #[test]
+    fn the_gateway_never_makes_a_status_that_belongs_to_the_application() {
+        for failure in Failure::ALL {
+            let code = of_failure(failure).0.number();
+            assert!(![0, 2, 3, 5, 6, 9, 10, 11, 15].contains(&code), "{failure:?}: {code}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_percent_encoded_in_upper_case() {
+        let mut trailers = HeaderMap::new();
+        put_status(&mut trailers, Code::NOT_FOUND, "50% ü\n~");
+        assert_eq!(trailers["grpc-message"], "50%25 %C3%BC%0A~");
+        assert_eq!(trailers["grpc-status"], "5");
+    }
+
+    #[test]
+    fn overload_tells_when_to_come_back_and_a_lost_tunnel_does_not() {
+        assert!(failure_trailers(Failure::InflightLimit).contains_key("grpc-retry-pushback-ms"));
+        assert!(!failure_trailers(Failure::TunnelLost).contains_key("grpc-retry-pushback-ms"));
+        let trailers = failure_trailers(Failure::UnsupportedEncoding);
+        assert_eq!(trailers["grpc-accept-encoding"], "identity,deflate,gzip");
+    }
+}

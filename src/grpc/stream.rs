@@ -1,0 +1,104 @@
+//! Reading and writing one h2 stream.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream};
+
+use super::framing::{Deframer, RawMessage};
+
+/// Waits until at least one byte may be sent; says how many.
+///
+/// # Errors
+///
+/// When the stream is reset or its connection broke.
+pub async fn capacity(stream: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, h2::Error> {
+    stream.reserve_capacity(wanted);
+    poll_fn(|cx| {
+        // `poll_capacity` tells changes only, so what is there already is looked at first.
+        while stream.capacity() == 0 {
+            match stream.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Err(h2::Reason::STREAM_CLOSED.into())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(stream.capacity()))
+    })
+    .await
+}
+
+/// Sends all of `data`, as fast as flow control lets it go.
+///
+/// # Errors
+///
+/// When the stream is reset or its connection broke.
+pub async fn send_all(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
+    while !data.is_empty() {
+        let allowed = capacity(stream, data.len()).await?;
+        stream.send_data(data.split_to(allowed.min(data.len())), false)?;
+    }
+    Ok(())
+}
+
+/// Messages as they come in on a stream.
+#[derive(Debug)]
+pub struct MessageStream {
+    stream: RecvStream,
+    deframer: Deframer,
+}
+
+/// What comes next on a stream.
+#[derive(Debug)]
+pub enum Next {
+    /// A message; `last` if the half-close came with it.
+    Message {
+        /// The message.
+        message: RawMessage,
+        /// Nothing follows.
+        last: bool,
+    },
+    /// The half-close.
+    End,
+    /// A message over the limit.
+    TooLarge,
+    /// The half-close in the middle of a message.
+    CutOff,
+    /// The stream was reset or its connection broke: that is never a half-close.
+    Broken,
+}
+
+impl MessageStream {
+    /// Reads messages of up to `message_bytes_max` bytes.
+    pub fn new(stream: RecvStream, message_bytes_max: usize) -> Self {
+        Self { stream, deframer: Deframer::new(message_bytes_max) }
+    }
+
+    /// What comes next. The sender's window grows only as this is asked.
+    pub async fn next(&mut self) -> Next {
+        loop {
+            match self.deframer.next() {
+                Err(_) => return Next::TooLarge,
+                Ok(Some(message)) => {
+                    let last = self.deframer.is_empty() && self.stream.is_end_stream();
+                    return Next::Message { message, last };
+                }
+                Ok(None) => {}
+            }
+            match poll_fn(|cx| self.stream.poll_data(cx)).await {
+                Some(Ok(chunk)) => {
+                    let released = self.stream.flow_control().release_capacity(chunk.len());
+                    if released.is_err() {
+                        return Next::Broken;
+                    }
+                    self.deframer.push(chunk);
+                }
+                Some(Err(_)) => return Next::Broken,
+                None if self.deframer.is_empty() => return Next::End,
+                None => return Next::CutOff,
+            }
+        }
+    }
+}

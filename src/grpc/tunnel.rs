@@ -1,0 +1,185 @@
+//! A peer's stream: it registers, then frames go down and come up until one side ends it.
+//!
+//! [`serve`] is the life of a tunnel's stream. The reader never waits for a call: what it reads it
+//! hands on at once, bounded by the tunnel's buffers. The writer takes frames off the queue as
+//! fast as HTTP/2 lets them go, control first.
+
+mod reader;
+mod registration;
+mod writer;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::{HeaderValue, Request, Response, header};
+
+use crate::actors::connection::{Abilities, ConnectionHandle, Opening};
+use crate::actors::credit::Credit;
+use crate::actors::down::{Down, DownEnd, down};
+use crate::observe::log::outside;
+use crate::observe::tally::{Count, count};
+use crate::tunnel::allowance::Allowance;
+use crate::tunnel::ending::TunnelEnd;
+use crate::tunnel::id::TunnelId;
+use crate::tunnel::liveness::LastSeen;
+
+use super::answer::http_status;
+use super::connection::Shared;
+use super::encode::Rules;
+use super::head;
+use super::status;
+use super::stream::MessageStream;
+use super::wire::Wire;
+
+use reader::Reader;
+use registration::Registration;
+use writer::Writer;
+
+/// Serves one tunnel until it ends.
+pub async fn serve(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    shared: Rc<Shared>,
+    wire: Rc<Wire>,
+) {
+    let (parts, body) = request.into_parts();
+    let content_type = match head::content_type(&parts) {
+        Ok(content_type) => content_type,
+        Err(code) => return http_status(respond, code),
+    };
+    let Ok(mut stream) = respond.send_response(response_head(content_type), false) else { return };
+    let mut frames = MessageStream::new(body, wire.worker.tunnels.limits.peer_frame_bytes_max);
+    match registration::wait(&mut frames, &wire).await {
+        Ok(registration) => {
+            shared.becomes_tunnel();
+            run(registration, frames, stream, &shared, &wire).await;
+        }
+        Err(end) => {
+            if end == TunnelEnd::BadKey {
+                count(Count::AuthFailed);
+                log::warn!("tunnel refused: remote={} key_id=unknown", shared.remote);
+            } else {
+                log::info!("tunnel refused: remote={} reason={end}", shared.remote);
+            }
+            // A peer that is gone needs no answer.
+            drop(stream.send_trailers(status::tunnel_trailers(&end)));
+        }
+    }
+}
+
+fn response_head(content_type: HeaderValue) -> Response<()> {
+    let mut response = Response::new(());
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+async fn run(
+    registration: Registration,
+    frames: MessageStream,
+    stream: SendStream<Bytes>,
+    shared: &Shared,
+    wire: &Rc<Wire>,
+) {
+    let tunnel = TunnelId::random();
+    log::info!(
+        "tunnel opening: tunnel={tunnel} key={} remote={} services=[{}] features=[{}]",
+        registration.key,
+        shared.remote,
+        outside(&join(&registration.services)),
+        registration.features.granted().join(" "),
+    );
+    let (down, down_end) = down();
+    let ended = {
+        let parts = open(tunnel, registration, down, wire);
+        parts.run(frames, stream, down_end, wire).await
+    };
+    count(Count::TunnelClosed);
+    log::info!("tunnel closed: tunnel={tunnel} reason={ended}");
+}
+
+fn join(names: &[crate::tunnel::id::ServiceName]) -> String {
+    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// An open tunnel, before it runs.
+struct Parts {
+    tunnel: TunnelId,
+    connection: ConnectionHandle,
+    down: Down,
+    credit: Credit,
+    buffer: Allowance,
+    heard: LastSeen,
+    sent: LastSeen,
+    rules: Rules,
+}
+
+fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -> Parts {
+    let limits = &wire.worker.tunnels.limits;
+    let Registration { key, services, features, streams } = registration;
+    let now = tokio::time::Instant::now().into_std();
+    let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
+    let credit = Credit::new(limits.tunnel_queue_bytes_max);
+    let buffer = Allowance::new(limits.tunnel_buffer_bytes_max);
+    let opening = Opening {
+        tunnel,
+        worker: wire.worker.id,
+        key,
+        services,
+        abilities: Abilities { plain: features.is_plain(), streams, cancels: features.cancel },
+        down: down.clone(),
+        credit: credit.clone(),
+        buffer: buffer.clone(),
+        heard: heard.clone(),
+        sent: sent.clone(),
+    };
+    let connection = ConnectionHandle::open(opening, wire.worker.tunnels.clone());
+    let rules = Rules {
+        features,
+        frame_bytes_max: limits.classic_frame_bytes_max,
+        message_bytes_max: limits.message_bytes_max,
+        plain_call_timeout: limits.plain_call_timeout,
+    };
+    Parts { tunnel, connection, down, credit, buffer, heard, sent, rules }
+}
+
+impl Parts {
+    async fn run(
+        self,
+        frames: MessageStream,
+        stream: SendStream<Bytes>,
+        down_end: DownEnd,
+        wire: &Rc<Wire>,
+    ) -> TunnelEnd {
+        let Self { tunnel, connection, down, credit, buffer, heard, sent, rules } = self;
+        let writer = Writer {
+            stream,
+            down: down_end,
+            connection: connection.clone(),
+            rules,
+            tunnel,
+            workers: wire.worker.count,
+            sent,
+        };
+        let reader = Reader {
+            frames,
+            connection,
+            down,
+            credit,
+            buffer,
+            heard,
+            tunnel,
+            wire: wire.clone(),
+            unreadable: 0,
+        };
+        let mut writing = std::pin::pin!(writer.run());
+        tokio::select! {
+            biased;
+            end = &mut writing => return end,
+            () = reader.run() => {}
+        }
+        // The reader has said why; the writer says it to the peer.
+        writing.await
+    }
+}

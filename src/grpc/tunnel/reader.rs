@@ -1,0 +1,106 @@
+//! Frames that come up a tunnel, each handed to who must know of it.
+
+use std::rc::Rc;
+
+use crate::actors::connection::ConnectionHandle;
+use crate::actors::credit::Credit;
+use crate::actors::down::Down;
+use crate::actors::traffic::Outgoing;
+use crate::grpc::decode::{self, Incoming, Unreadable};
+use crate::grpc::peer_call::PeerCalls;
+use crate::grpc::stream::{MessageStream, Next};
+use crate::grpc::wire::Wire;
+use crate::observe::tally::{Count, count};
+use crate::tunnel::allowance::Allowance;
+use crate::tunnel::ending::TunnelEnd;
+use crate::tunnel::id::TunnelId;
+use crate::tunnel::liveness::LastSeen;
+
+/// So many frames that cannot be read are a program gone wrong, not an accident.
+const UNREADABLE_FRAMES_MAX: usize = 100;
+
+/// The reading half of a tunnel.
+pub(super) struct Reader {
+    pub(super) frames: MessageStream,
+    pub(super) connection: ConnectionHandle,
+    pub(super) down: Down,
+    pub(super) credit: Credit,
+    pub(super) buffer: Allowance,
+    pub(super) heard: LastSeen,
+    pub(super) tunnel: TunnelId,
+    pub(super) wire: Rc<Wire>,
+    pub(super) unreadable: usize,
+}
+
+impl Reader {
+    /// Reads until the peer leaves or breaks the rules, and closes the connection with the reason.
+    pub(super) async fn run(mut self) {
+        let mut calls = PeerCalls::new(
+            self.wire.clone(),
+            self.down.clone(),
+            self.credit.clone(),
+            self.buffer.clone(),
+        );
+        let end = loop {
+            let next = self.frames.next().await;
+            self.heard.touch(tokio::time::Instant::now().into_std());
+            match next {
+                Next::Message { message, .. } => {
+                    if let Err(end) = self.take(message.payload, &mut calls) {
+                        break end;
+                    }
+                }
+                Next::TooLarge => {
+                    let max = self.wire.worker.tunnels.limits.peer_frame_bytes_max;
+                    break TunnelEnd::FrameTooLarge { max };
+                }
+                Next::End | Next::CutOff | Next::Broken => break TunnelEnd::PeerLeft,
+            }
+        };
+        self.connection.close(end);
+    }
+
+    fn take(&mut self, frame: bytes::Bytes, calls: &mut PeerCalls) -> Result<(), TunnelEnd> {
+        match decode::incoming(frame) {
+            Ok(incoming) => self.hand_on(incoming, calls),
+            Err(unreadable) => self.put_up_with(&unreadable),
+        }
+    }
+
+    fn hand_on(&self, incoming: Incoming, calls: &mut PeerCalls) -> Result<(), TunnelEnd> {
+        match incoming {
+            Incoming::Answer(Some(request), frame) => self.connection.answered(request, *frame),
+            // An id that the gateway cannot have made.
+            Incoming::Answer(None, _) => count(Count::FrameLate),
+            Incoming::Request(request) => calls.frame(request),
+            Incoming::Cancel(peer_request) => calls.cancel(&peer_request),
+            Incoming::Heartbeat(id) => self.check_identity(&id),
+            Incoming::Goodbye => self.connection.peer_drains(),
+            Incoming::Status => {}
+            Incoming::Event => {
+                self.down.push_reply(Outgoing::Unsupported("events are not supported yet"));
+            }
+            Incoming::Unknown => count(Count::FrameUnknown),
+            Incoming::Register(_) => return Err(TunnelEnd::RegisteredTwice),
+        }
+        Ok(())
+    }
+
+    /// Programs in the field send ids that they made up. They are never trusted and never a reason
+    /// to cut a peer off.
+    fn check_identity(&self, id: &str) {
+        if !id.is_empty() && id != self.tunnel.to_string() {
+            count(Count::IdentityIgnored);
+        }
+    }
+
+    fn put_up_with(&mut self, unreadable: &Unreadable) -> Result<(), TunnelEnd> {
+        count(Count::FrameUndecodable);
+        if let Unreadable::Answer(request) = unreadable {
+            self.connection.answer_unreadable(*request);
+        }
+        self.unreadable += 1;
+        let enough = self.unreadable > UNREADABLE_FRAMES_MAX;
+        if enough { Err(TunnelEnd::BadFrames) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,64 @@
+//! The first frame of a tunnel: who is it, and what may it serve.
+
+use crate::grpc::decode::{self, Incoming, Unreadable};
+use crate::grpc::features::Features;
+use crate::grpc::proto::ConnectionRegister;
+use crate::grpc::stream::{MessageStream, Next};
+use crate::grpc::wire::Wire;
+use crate::observe::tally::{Count, count};
+use crate::tunnel::admission;
+use crate::tunnel::ending::TunnelEnd;
+use crate::tunnel::id::ServiceName;
+
+/// A peer that may open a tunnel.
+#[derive(Debug)]
+pub(super) struct Registration {
+    /// The id of its key.
+    pub(super) key: String,
+    /// The names it may serve.
+    pub(super) services: Vec<ServiceName>,
+    /// What it asked for.
+    pub(super) features: Features,
+    /// Whether it takes calls that are not one whole message: it asked, or its key says so.
+    pub(super) streams: bool,
+}
+
+/// Waits for the first frame and judges it.
+pub(super) async fn wait(
+    frames: &mut MessageStream,
+    wire: &Wire,
+) -> Result<Registration, TunnelEnd> {
+    let timeout = wire.worker.tunnels.limits.register_timeout;
+    let Ok(next) = tokio::time::timeout(timeout, frames.next()).await else {
+        return Err(TunnelEnd::RegisterTimeout);
+    };
+    let frame = match next {
+        Next::Message { message, .. } if message.flag == 0 => message.payload,
+        Next::Message { .. } => return Err(TunnelEnd::RegisterFirst),
+        Next::TooLarge => {
+            let max = wire.worker.tunnels.limits.peer_frame_bytes_max;
+            return Err(TunnelEnd::FrameTooLarge { max });
+        }
+        Next::End | Next::CutOff | Next::Broken => return Err(TunnelEnd::PeerLeft),
+    };
+    match decode::incoming(frame) {
+        Ok(Incoming::Register(register)) => judge(register, wire),
+        // A key that is not text is a wrong key like any other.
+        Err(Unreadable::Register) => Err(TunnelEnd::BadKey),
+        Ok(_) | Err(_) => Err(TunnelEnd::RegisterFirst),
+    }
+}
+
+fn judge(register: ConnectionRegister, wire: &Wire) -> Result<Registration, TunnelEnd> {
+    let ConnectionRegister { api_key, services, connection_id, features } = register;
+    if !connection_id.is_empty() {
+        count(Count::IdentityIgnored);
+    }
+    let grant = wire.keyring.check(api_key.as_bytes()).ok_or(TunnelEnd::BadKey)?;
+    let limits = &wire.worker.tunnels.limits;
+    let services = admission::check_names(&services, limits, |name| grant.allows(name))
+        .map_err(TunnelEnd::Rejected)?;
+    let features = Features::asked(&features);
+    let streams = features.stream || grant.stream;
+    Ok(Registration { key: grant.id.clone(), services, features, streams })
+}

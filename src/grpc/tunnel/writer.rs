@@ -1,0 +1,198 @@
+//! Frames that go down a tunnel, written together and flushed once.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use h2::{Reason, SendStream};
+
+use crate::actors::connection::ConnectionHandle;
+use crate::actors::down::DownEnd;
+use crate::actors::traffic::Outgoing;
+use crate::grpc::encode::{self, Rules};
+use crate::grpc::proto::connection_message::MessageType;
+use crate::grpc::proto::connection_status::Status;
+use crate::grpc::proto::{Cancel, ConnectionStatus, Heartbeat};
+use crate::grpc::{status, stream};
+use crate::observe::tally::{Count, count};
+use crate::tunnel::ending::TunnelEnd;
+use crate::tunnel::failure::Failure;
+use crate::tunnel::id::TunnelId;
+use crate::tunnel::liveness::LastSeen;
+
+/// Frames are written together up to about this many bytes: two of HTTP/2's default frames.
+const BATCH_BYTES: usize = 32 * 1024;
+
+/// The writing half of a tunnel.
+pub(super) struct Writer {
+    pub(super) stream: SendStream<Bytes>,
+    pub(super) down: DownEnd,
+    pub(super) connection: ConnectionHandle,
+    pub(super) rules: Rules,
+    pub(super) tunnel: TunnelId,
+    pub(super) workers: usize,
+    pub(super) sent: LastSeen,
+}
+
+/// Why a batch was not written.
+enum Stopped {
+    /// The peer is gone.
+    Gone,
+    /// The tunnel has ended; a part of a frame may have been written.
+    Ended { in_frame: bool },
+}
+
+impl Writer {
+    /// Writes until the tunnel has ended; says why it has.
+    pub(super) async fn run(mut self) -> TunnelEnd {
+        let mut in_frame = false;
+        loop {
+            self.down.ready().await;
+            if self.down.ended().is_some() {
+                break;
+            }
+            match self.write_batch().await {
+                Ok(()) => self.sent.touch(tokio::time::Instant::now().into_std()),
+                Err(Stopped::Gone) => {
+                    self.connection.close(TunnelEnd::PeerLeft);
+                    break;
+                }
+                Err(Stopped::Ended { in_frame: cut }) => {
+                    in_frame = cut;
+                    break;
+                }
+            }
+        }
+        let end = self.down.until_ended().await;
+        if in_frame {
+            self.stream.send_reset(Reason::CANCEL);
+        } else {
+            // A peer that is gone needs no answer.
+            drop(self.stream.send_trailers(status::tunnel_trailers(&end)));
+        }
+        end
+    }
+
+    /// Takes what is ready and writes it. The room that frames take in the queue is given back
+    /// when all of them are on their way.
+    async fn write_batch(&mut self) -> Result<(), Stopped> {
+        let mut out = BytesMut::with_capacity(1024);
+        let mut rooms = Vec::new();
+        while out.len() < BATCH_BYTES
+            && let Some(frame) = self.down.try_next()
+        {
+            let tail = self.encode(&frame, &mut out);
+            rooms.push(frame);
+            if let Some(payload) = tail {
+                self.write(out.split().freeze(), false).await?;
+                self.write(payload, true).await?;
+            }
+        }
+        self.write(out.freeze(), false).await
+    }
+
+    async fn write(&mut self, mut data: Bytes, mut in_frame: bool) -> Result<(), Stopped> {
+        while !data.is_empty() {
+            let allowed = tokio::select! {
+                biased;
+                allowed = stream::capacity(&mut self.stream, data.len()) => allowed,
+                _ = self.down.until_ended() => return Err(Stopped::Ended { in_frame }),
+            };
+            let allowed = allowed.map_err(|_| Stopped::Gone)?;
+            let piece = data.split_to(allowed.min(data.len()));
+            self.stream.send_data(piece, false).map_err(|_| Stopped::Gone)?;
+            in_frame = true;
+        }
+        Ok(())
+    }
+
+    /// Appends a frame; a large payload comes back, to be written after it.
+    fn encode(&self, frame: &Outgoing, out: &mut BytesMut) -> Option<Bytes> {
+        match frame {
+            Outgoing::Request { request, head, frame } => {
+                let now = tokio::time::Instant::now().into_std();
+                encode::request(&self.rules, *request, head, frame, now, out).unwrap_or_else(
+                    |failure| {
+                        self.connection.undeliverable(*request, failure);
+                        None
+                    },
+                )
+            }
+            Outgoing::Response { .. } => {
+                self.encode_response(frame, out);
+                None
+            }
+            Outgoing::Connected
+            | Outgoing::Cancel { .. }
+            | Outgoing::Unsupported(_)
+            | Outgoing::Heartbeat => {
+                // Small by construction: far below any frame limit.
+                let _ = encode::envelope(&self.rules, self.control(frame), out);
+                None
+            }
+        }
+    }
+
+    fn encode_response(&self, frame: &Outgoing, out: &mut BytesMut) {
+        let Outgoing::Response { peer_request, streamed, encoding, part } = frame else { return };
+        let encoding = encoding.as_ref().map(http::HeaderValue::as_bytes);
+        let written = encode::response(&self.rules, peer_request, *streamed, encoding, part)
+            .and_then(|response| {
+                encode::envelope(&self.rules, MessageType::Response(response), out)
+            });
+        if let Err(failure) = written {
+            count(Count::FrameRejected);
+            let part = crate::actors::traffic::Part::failed(failure);
+            let end = encode::response(&self.rules, peer_request, *streamed, None, &part);
+            // An end without a message can neither be inflated nor be too large.
+            let _ = end.and_then(|response| {
+                encode::envelope(&self.rules, MessageType::Response(response), out)
+            });
+        }
+    }
+
+    fn control(&self, frame: &Outgoing) -> MessageType {
+        match frame {
+            Outgoing::Connected => MessageType::Status(self.connected()),
+            Outgoing::Cancel { request, failure } => {
+                MessageType::Cancel(cancel(&request.to_string(), *failure))
+            }
+            Outgoing::Unsupported(message) => MessageType::Status(ConnectionStatus {
+                connection_id: self.tunnel.to_string(),
+                status: Status::Error.into(),
+                message: (*message).to_owned(),
+                ..ConnectionStatus::default()
+            }),
+            Outgoing::Heartbeat | Outgoing::Request { .. } | Outgoing::Response { .. } => {
+                MessageType::Heartbeat(Heartbeat {
+                    timestamp: unix_seconds(),
+                    connection_id: self.tunnel.to_string(),
+                })
+            }
+        }
+    }
+
+    fn connected(&self) -> ConnectionStatus {
+        let plain = self.rules.features.is_plain();
+        ConnectionStatus {
+            connection_id: self.tunnel.to_string(),
+            status: Status::Connected.into(),
+            message: "Successfully registered".to_owned(),
+            features: self.rules.features.granted(),
+            workers: if plain { 0 } else { u32::try_from(self.workers).unwrap_or(u32::MAX) },
+        }
+    }
+}
+
+fn cancel(request: &str, failure: Failure) -> Cancel {
+    Cancel {
+        request_id: request.to_owned(),
+        status_code: status::of_failure(failure).0.number(),
+        message: failure.to_string(),
+    }
+}
+
+/// For people who read frames; nothing depends on it, so a clock before 1970 may say 0.
+fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
