@@ -113,13 +113,31 @@ async fn pass_on(word: Word, pending: &PendingHandle, queues: Option<&(Credit, C
 #[derive(Debug, Default)]
 pub struct HangUp {
     pending: Option<PendingHandle>,
+    /// The call has been given up before it was admitted.
+    leaving: Option<Failure>,
     over: bool,
 }
 
 impl HangUp {
     /// The call has been admitted.
     pub fn admitted(&mut self, pending: PendingHandle) {
+        if let Some(failure) = self.leaving.take() {
+            pending.left(failure);
+        }
         self.pending = Some(pending);
+    }
+
+    /// Gives the call up; its end comes as an answer.
+    pub fn leave(&mut self, failure: Failure) {
+        match &self.pending {
+            Some(pending) => pending.left(failure),
+            None => self.leaving = Some(failure),
+        }
+    }
+
+    /// Whether the call has been admitted.
+    pub fn is_admitted(&self) -> bool {
+        self.pending.is_some()
     }
 
     /// The call is over.

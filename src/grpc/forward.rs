@@ -182,12 +182,10 @@ impl Listener {
                 }
                 () = self.writer.gone() => {
                     // Whom to tell is known once the call has been admitted.
-                    while let Some(reply) = self.replies.recv().await {
-                        let admitted = matches!(reply, Reply::Admitted(_));
+                    while !self.hang_up.is_admitted()
+                        && let Some(reply) = self.replies.recv().await
+                    {
                         self.hear(Some(reply));
-                        if admitted {
-                            break;
-                        }
                     }
                     return None;
                 }

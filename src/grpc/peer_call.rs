@@ -49,6 +49,8 @@ pub struct PeerCalls {
 #[derive(Debug)]
 struct Live {
     words: mpsc::Sender<Word>,
+    /// Tells that the call is given up; dropped with the tunnel.
+    failed: mpsc::Sender<Failure>,
     /// The call's share of the buffer.
     buffer: Allowance,
     half_closed: bool,
@@ -61,7 +63,7 @@ struct Frame {
     peer_request: String,
     said: Said<Message>,
     single: bool,
-    head: Result<RequestHead, Failure>,
+    head: RequestHead,
 }
 
 impl PeerCalls {
@@ -123,9 +125,9 @@ impl PeerCalls {
 
     fn take_apart(&self, mut request: ForwardRequest, room: Room) -> Result<Frame, Failure> {
         let peer_request = std::mem::take(&mut request.request_id);
-        let head = self.head(&mut request);
+        let head = self.head(&mut request)?;
         let (said, single) = said(request, room, true);
-        Ok(Frame { peer_request, said, single, head: Ok(head?) })
+        Ok(Frame { peer_request, said, single, head })
     }
 
     fn head(&self, request: &mut ForwardRequest) -> Result<RequestHead, Failure> {
@@ -154,22 +156,20 @@ impl PeerCalls {
 
     fn start(&mut self, frame: Frame, buffer: Allowance, peer_request: Arc<str>) {
         let Frame { peer_request: id, said, single, head } = frame;
-        let head = match head {
-            Ok(head) => head,
-            Err(failure) => return self.refuse(&peer_request, failure),
-        };
         let limits = self.wire.worker.tunnels.limits.clone();
         let whole = !matches!(said, Said::Message(_));
         let (words, heard) =
             mpsc::channel(limits.call_buffer_bytes_max / MESSAGE_OVERHEAD_BYTES + 2);
+        let (failed, failures) = mpsc::channel(1);
         self.live
             .borrow_mut()
-            .insert(id.clone(), Live { words, buffer, half_closed: whole, single });
+            .insert(id.clone(), Live { words, failed, buffer, half_closed: whole, single });
         let (for_pending, replies) = replies(&limits);
         let (for_speaker, licences) = licences();
         self.wire.worker.entry.admit(Admit { head, first: Some(said), replies: for_pending });
         let answerer = Answerer {
             replies,
+            failures,
             for_speaker,
             down: self.down.clone(),
             credit: self.credit.clone(),
@@ -178,16 +178,24 @@ impl PeerCalls {
             held: single.then(Hold::default),
             encoding: None,
             hang_up: HangUp::default(),
+            given_up: false,
             _over: Over { live: self.live.clone(), id },
         };
         actix_rt::spawn(converse(answerer, Heard(heard), licences));
     }
 }
 
+impl Drop for PeerCalls {
+    fn drop(&mut self) {
+        // The calls share the list; taking them off it tells them that the tunnel is gone.
+        self.live.take();
+    }
+}
+
 impl Live {
     fn fail(&self, failure: Failure) {
-        // Never full, see `more`; and a call that is over needs no failure.
-        drop(self.words.try_send(Word::Failed(failure)));
+        // The first failure counts, and a call that is over needs none.
+        let _ = self.failed.try_send(failure);
     }
 }
 
@@ -249,14 +257,9 @@ async fn converse(answerer: Answerer, words: Heard, licences: mpsc::Receiver<Lic
     tokio::select! {
         biased;
         () = &mut answering => return,
-        () = listen_on(words, licences) => {}
+        () = speak(words, true, licences) => {}
     }
     answering.await;
-}
-
-/// Passes on what the peer says, its cancel after the last word included.
-async fn listen_on(words: Heard, licences: mpsc::Receiver<Licence>) {
-    speak(words, true, licences).await;
 }
 
 /// What the peer says, in order.
@@ -272,6 +275,7 @@ impl Words for Heard {
 /// Writes a call's answer into the peer's queue.
 struct Answerer {
     replies: mpsc::Receiver<Reply>,
+    failures: mpsc::Receiver<Failure>,
     for_speaker: mpsc::Sender<Licence>,
     down: Down,
     credit: Credit,
@@ -282,6 +286,7 @@ struct Answerer {
     held: Option<Hold>,
     encoding: Option<HeaderValue>,
     hang_up: HangUp,
+    given_up: bool,
     _over: Over,
 }
 
@@ -304,14 +309,7 @@ impl Drop for Over {
 impl Answerer {
     async fn answer(mut self) {
         loop {
-            let part = match self.replies.recv().await {
-                Some(Reply::Part(part)) => part,
-                None => Part::failed(Failure::Panic),
-                Some(other) => {
-                    self.license(other);
-                    continue;
-                }
-            };
+            let Some(part) = self.next_part().await else { continue };
             let last = part.ending.is_some();
             if let Some(headers) = &part.headers {
                 self.encoding = headers.get(metadata::ENCODING).cloned();
@@ -322,6 +320,28 @@ impl Answerer {
             if last {
                 return self.hang_up.over();
             }
+        }
+    }
+
+    /// The next part of the answer, if that is what comes next.
+    async fn next_part(&mut self) -> Option<Part> {
+        let reply = tokio::select! {
+            biased;
+            reply = self.replies.recv() => reply,
+            failure = self.failures.recv(), if !self.given_up => {
+                // The tunnel is gone when nobody can give the call up any more.
+                self.given_up = true;
+                self.hang_up.leave(failure.unwrap_or(Failure::Cancelled));
+                return None;
+            }
+        };
+        match reply {
+            Some(Reply::Part(part)) => Some(part),
+            Some(other) => {
+                self.license(other);
+                None
+            }
+            None => Some(Part::failed(Failure::Panic)),
         }
     }
 

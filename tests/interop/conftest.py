@@ -1,0 +1,305 @@
+"""The words of the transcripts: a Gateway that runs, Peers that dial in, the example service, callers.
+
+The gateway is the binary that ADIT_BINARY names, otherwise target/debug/adit of this repository.
+"""
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLES = REPOSITORY / "examples"
+sys.path += [str(REPOSITORY / "proto"), str(EXAMPLES / "proto")]
+greeter, greeter_services = grpc.protos_and_services("greeter.proto")
+registry, registry_services = grpc.protos_and_services("registry.proto")
+
+BINARY = Path(os.environ.get("ADIT_BINARY", REPOSITORY / "target" / "debug" / "adit"))
+
+# Longer than any wait that ends well, on a busy machine too.
+PATIENCE_SECONDS = 15
+
+# The gateway takes keys of 32 bytes and more.
+KEY = "a-key-for-tests-of-32-bytes-or-more"
+
+STREAMING = ("stream", "cancel")
+STREAM_END = registry.StreamingInfo(is_stream_end=True)
+STREAM_MORE = registry.StreamingInfo()
+UNARY = registry.StreamingInfo.UNARY
+BIDIRECTIONAL = registry.StreamingInfo.BIDIRECTIONAL_STREAMING
+
+# No test may see the connections, or the back-off, of another.
+CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+
+
+class Process:
+    """A program whose lines of output can be waited for."""
+
+    def __init__(self, command, environment):
+        self.lines = []
+        self.changed = threading.Condition()
+        self.process = subprocess.Popen(
+            command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            with self.changed:
+                self.lines.append(line.rstrip("\n"))
+                self.changed.notify_all()
+        with self.changed:
+            self.changed.notify_all()
+
+    def line(self, part, count=1):
+        """Waits until `count` lines contain `part`, and returns the last of them."""
+        def found():
+            return [line for line in self.lines if part in line]
+        with self.changed:
+            come = self.changed.wait_for(lambda: len(found()) >= count, PATIENCE_SECONDS)
+            assert come, f"no line with {part!r} in:\n" + "\n".join(self.lines)
+            return found()[count - 1]
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def exit_code(self):
+        code = self.process.wait(PATIENCE_SECONDS)
+        self.reader.join(PATIENCE_SECONDS)
+        return code
+
+    def kill(self):
+        self.process.kill()
+        self.exit_code()
+
+
+class Gateway(Process):
+    """The real binary, on a free port of loopback."""
+
+    def __init__(self, directory, config=None, key=KEY, port=0):
+        # Without the grace after a start, a name that never registered is unknown at once.
+        settings = {"listeners": [{"address": f"127.0.0.1:{port}"}], "routing": {"startup_grace": "0s"}}
+        settings.update(config or {})
+        path = directory / "config.json"
+        path.write_text(json.dumps(settings))
+        environment = {name: value for name, value in os.environ.items() if name != "ADIT_API_KEY"}
+        if key:
+            environment["ADIT_API_KEY"] = key
+        super().__init__([str(BINARY), "--config", str(path)], environment)
+        self.channels = []
+
+    @property
+    def address(self):
+        return self.line("listening: address=").rsplit("=", 1)[1]
+
+    def channel(self, **options):
+        channel = grpc.insecure_channel(self.address, CHANNEL_OPTIONS, **options)
+        self.channels.append(channel)
+        return channel
+
+    def caller(self, **options):
+        """A caller on a connection of its own."""
+        return greeter_services.GreeterStub(self.channel(**options))
+
+    def stop(self):
+        """Asks the gateway to stop; how it ended."""
+        self.signal(signal.SIGTERM)
+        return self.exit_code()
+
+    def hang_up(self):
+        for channel in self.channels:
+            channel.close()
+
+
+class ExampleService(Process):
+    """examples/python/service.py, once it has registered."""
+
+    def __init__(self, address, key=KEY):
+        environment = dict(os.environ, ADIT_ADDRESS=address, ADIT_API_KEY=key, PYTHONUNBUFFERED="1")
+        super().__init__([sys.executable, str(EXAMPLES / "python" / "service.py")], environment)
+        self.line("registered:")
+
+
+class Outbox:
+    """What one side of a stream says, as the transcript says it."""
+
+    def __init__(self):
+        self.queue = queue.Queue()
+
+    def __iter__(self):
+        return iter(self.queue.get, None)
+
+    def says(self, message):
+        self.queue.put(message)
+
+    def half_closes(self):
+        self.queue.put(None)
+
+
+class Peer:
+    """A service that has dialled in, frame by frame."""
+
+    def __init__(self, gateway, services=("demo.Greeter",), features=(), key=KEY, register=True):
+        self.channel = grpc.insecure_channel(gateway.address, CHANNEL_OPTIONS)
+        self.outbox = Outbox()
+        self.frames = queue.Queue()
+        stub = registry_services.RegistryServiceStub(self.channel)
+        self.stream = stub.EstablishConnection(iter(self.outbox))
+        threading.Thread(target=self._read, daemon=True).start()
+        if register:
+            self.sends(register=registry.ConnectionRegister(
+                api_key=key, services=services, features=features))
+
+    def _read(self):
+        try:
+            for frame in self.stream:
+                if not frame.HasField("heartbeat"):
+                    self.frames.put(frame)
+        except grpc.RpcError:
+            pass  # how the stream ended is asked by `ended`
+        self.frames.put(None)
+
+    def sends(self, **frame):
+        self.outbox.says(registry.ConnectionMessage(**frame))
+
+    def receives(self, kind):
+        """The next frame, which must be of this kind."""
+        frame = self.frames.get(timeout=PATIENCE_SECONDS)
+        assert frame is not None, f"the tunnel ended: {self.stream.code()} {self.stream.details()}"
+        assert frame.WhichOneof("message_type") == kind, frame
+        return getattr(frame, kind)
+
+    def registered(self):
+        status = self.receives("status")
+        assert status.status == registry.ConnectionStatus.CONNECTED
+        return status
+
+    def answers(self, request, message=None, **fields):
+        """Sends a `response` to this request; without more fields it is the whole answer."""
+        payload = message.SerializeToString() if message is not None else b""
+        self.sends(response=registry.ForwardResponse(
+            request_id=request.request_id, payload=payload, **fields))
+
+    def ended(self):
+        """How the gateway ended the stream."""
+        while self.frames.get(timeout=PATIENCE_SECONDS) is not None:
+            pass
+        return self.stream
+
+    def leaves(self):
+        self.outbox.half_closes()
+        self.ended()
+
+    def breaks(self):
+        """Goes away without a word, as a crash does."""
+        self.channel.close()
+
+
+def failure(call):
+    """The error with which a call ended."""
+    with pytest.raises(grpc.RpcError):
+        # Streams have no result: reading them to the end shows how they ended.
+        call.result(PATIENCE_SECONDS) if hasattr(call, "result") and not hasattr(call, "__next__") else list(call)
+    return call
+
+
+def values(metadata, name):
+    """All values of a name, in order."""
+    return [value for key, value in metadata if key == name]
+
+
+def reason(call):
+    """Why the gateway itself ended a call; None if a service did."""
+    return next(iter(values(call.trailing_metadata(), "x-gateway-error")), None)
+
+
+def greet(name="Ada"):
+    return greeter.GreetRequest(name=name)
+
+
+def hello(text="Hello, Ada!"):
+    return greeter.GreetReply(text=text)
+
+
+def say(text):
+    return greeter.ChatMessage(text=text)
+
+
+def eventually(condition, what):
+    """Waits for something that nobody announces."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"never: {what}"
+
+
+@pytest.fixture
+def start_gateway(tmp_path):
+    """Starts gateways, and sees to it that each ends well."""
+    started = []
+
+    def start(config=None, **options):
+        directory = tmp_path / str(len(started))
+        directory.mkdir()
+        started.append(Gateway(directory, config, **options))
+        return started[-1]
+
+    yield start
+    for gateway in started:
+        gateway.hang_up()
+        code = gateway.stop() if gateway.process.poll() is None else gateway.exit_code()
+        assert code == 0, "\n".join(gateway.lines)
+        assert not [line for line in gateway.lines if "panicked" in line]
+
+
+@pytest.fixture
+def gateway(start_gateway):
+    return start_gateway()
+
+
+@pytest.fixture
+def start_peer():
+    """Starts peers that have registered."""
+    started = []
+
+    def start(gateway, **options):
+        peer = Peer(gateway, **options)
+        started.append(peer)
+        peer.connected = peer.registered()
+        return peer
+
+    yield start
+    for peer in started:
+        peer.breaks()
+
+
+@pytest.fixture
+def peer(gateway, start_peer):
+    """A service that streams and takes cancels; its metadata travels in maps."""
+    return start_peer(gateway, features=STREAMING)
+
+
+@pytest.fixture
+def plain_peer(gateway, start_peer):
+    """A service that asked for no feature."""
+    return start_peer(gateway)
+
+
+@pytest.fixture
+def start_service():
+    """Starts the example service."""
+    started = []
+
+    def start(address):
+        started.append(ExampleService(address))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.kill()

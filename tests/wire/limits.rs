@@ -1,0 +1,160 @@
+//! What happens at each limit, and that it is the call at the limit that it happens to.
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::support::{Caller, Gateway, KEY, Peer, call_whole, ok, stream_end, stream_part, until};
+
+#[tokio::test]
+async fn calls_in_all_are_limited_and_told_when_to_come_back() {
+    let gateway = Gateway::with(json!({ "limits": { "calls_max": 1 } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let mut first = call_whole(&caller, "/demo.Echo/Say", "first").await;
+    let request = peer.request().await;
+    let mut second = call_whole(&caller, "/demo.Echo/Say", "").await;
+    let end = second.end().await;
+    assert_eq!((end.code.as_str(), end.reason.as_deref()), ("8", Some("inflight_limit")));
+    assert_eq!(end.trailers["grpc-retry-pushback-ms"], "1000");
+    peer.answer(ok(&request, "first")).await;
+    first.message().await;
+    first.succeeds().await;
+    until("the slot to be free", || async {
+        let mut probe = caller.call_headers("/demo.Echo/Say", &[("grpc-timeout", "50m")]).await;
+        probe.send_last("").await;
+        probe.end().await.reason.as_deref() == Some("deadline")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_on_a_tunnel_are_limited_and_the_next_tunnel_takes_over() {
+    let gateway = Gateway::with(json!({ "limits": { "calls_per_tunnel_max": 1 } }));
+    let mut one = gateway.peer("demo.Echo").await;
+    let mut two = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let _first = call_whole(&caller, "/demo.Echo/Say", "").await;
+    let _second = call_whole(&caller, "/demo.Echo/Say", "").await;
+    one.request().await;
+    two.request().await;
+    call_whole(&caller, "/demo.Echo/Say", "").await.fails(8, "inflight_limit").await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_new_calls_at_once_and_control_still_gets_through() {
+    let gateway = Gateway::with(json!({ "limits": {
+        "tunnel_queue_bytes_max": "128KiB", "call_queue_bytes_max": "64KiB",
+    } }));
+    // The peer lets in next to nothing, so what is sent to it queues up.
+    let mut peer = Peer::dial_narrow(gateway.address(), 2048).await;
+    peer.register(KEY, &["demo.Echo"], &["stream", "cancel"]).await;
+    peer.connected().await;
+    let caller = gateway.caller().await;
+    let mut queued = Vec::new();
+    loop {
+        let headers = [("grpc-timeout", "20S")];
+        let mut call = caller.call_headers("/demo.Echo/Say", &headers).await;
+        call.send_last([7; 60_000]).await;
+        // A first half of the calls fits; which is the first that does not, shows its end.
+        queued.push(call);
+        if queued.len() == 8 {
+            break;
+        }
+    }
+    let mut refused = queued.pop().unwrap();
+    refused.fails(8, "queue_full").await;
+    // The first in the queue is answered as soon as the peer reads.
+    let request = peer.request().await;
+    peer.answer(ok(&request, "taken")).await;
+    assert_eq!(queued[0].message().await, "taken");
+}
+
+#[tokio::test]
+async fn an_empty_queue_admits_any_legal_message() {
+    let gateway = Gateway::with(json!({ "limits": {
+        "tunnel_queue_bytes_max": "64KiB", "call_queue_bytes_max": "64KiB",
+    } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let mut call = call_whole(&caller, "/demo.Echo/Say", vec![7; 1_000_000]).await;
+    peer.echo().await;
+    assert_eq!(call.message().await.len(), 1_000_000);
+}
+
+#[tokio::test]
+async fn a_frame_larger_than_peers_accept_is_not_sent() {
+    let gateway = Gateway::with(json!({ "limits": { "classic_frame_bytes_max": "10KiB" } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    call_whole(&caller, "/demo.Echo/Say", [7; 10 * 1024]).await.fails(8, "message_too_large").await;
+    // The peer never saw the call's frame; it may be told to forget it.
+    peer.cancel().await;
+    let mut small = call_whole(&caller, "/demo.Echo/Say", [7; 9 * 1024]).await;
+    peer.echo().await;
+    assert_eq!(small.message().await.len(), 9 * 1024);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_read_is_held_up_to_the_calls_buffer() {
+    let gateway = Gateway::with(json!({ "limits": {
+        "message_bytes_max": "64KiB", "call_buffer_bytes_max": "128KiB",
+        "tunnel_buffer_bytes_max": "1MiB",
+    } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let slow = Caller::connect_narrow(gateway.address(), 0).await;
+    let other = gateway.caller().await;
+
+    let mut call = call_whole(&slow, "/demo.Echo/Count", "").await;
+    let request = peer.request().await;
+    for _ in 0..4 {
+        peer.answer(stream_part(&request, Bytes::from(vec![7; 60_000]))).await;
+    }
+    // The call at the limit ends, and the peer is told; the others do not notice.
+    assert_eq!(peer.cancel().await.request_id, request.request_id);
+    call.initial().await;
+    call.fails(8, "queue_full").await;
+    let mut next = call_whole(&other, "/demo.Echo/Say", "next").await;
+    peer.echo().await;
+    assert_eq!(next.message().await, "next");
+}
+
+#[tokio::test]
+async fn the_buffers_of_all_calls_of_a_tunnel_are_limited_together() {
+    let gateway = Gateway::with(json!({ "limits": {
+        "message_bytes_max": "64KiB", "call_buffer_bytes_max": "128KiB",
+        "tunnel_buffer_bytes_max": "192KiB",
+    } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let slow = Caller::connect_narrow(gateway.address(), 0).await;
+    let mut calls = Vec::new();
+    for _ in 0..2 {
+        calls.push(call_whole(&slow, "/demo.Echo/Count", "").await);
+        let request = peer.request().await;
+        for _ in 0..2 {
+            peer.answer(stream_part(&request, Bytes::from(vec![7; 60_000]))).await;
+        }
+    }
+    // 2 x 60,000 bytes of the first call and 60,000 of the second fit.
+    peer.cancel().await;
+    let mut second = calls.pop().unwrap();
+    second.initial().await;
+    second.fails(8, "queue_full").await;
+}
+
+#[tokio::test]
+async fn a_buffer_is_given_back_as_the_caller_reads() {
+    let gateway = Gateway::with(json!({ "limits": {
+        "message_bytes_max": "64KiB", "call_buffer_bytes_max": "128KiB",
+        "tunnel_buffer_bytes_max": "128KiB",
+    } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let mut call = call_whole(&caller, "/demo.Echo/Count", "").await;
+    let request = peer.request().await;
+    for _ in 0..50 {
+        peer.answer(stream_part(&request, Bytes::from(vec![7; 60_000]))).await;
+        assert_eq!(call.message().await.len(), 60_000);
+    }
+    peer.answer(stream_end(&request)).await;
+    call.succeeds().await;
+}

@@ -1,0 +1,108 @@
+//! A gateway on a port of its own, in a thread of its own.
+
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+
+use adit::app::{Ended, Gateway as App};
+use adit::auth::key::KeyDigest;
+use adit::config;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::{Caller, Peer};
+
+/// The key that every test gateway admits.
+pub(crate) const KEY: &str = "a-key-for-tests-only-0123456789-0123456789";
+
+/// A running gateway; it stops when it is dropped.
+pub(crate) struct Gateway {
+    pub(crate) addresses: Vec<SocketAddr>,
+    stop: mpsc::Sender<()>,
+    run: Option<JoinHandle<Ended>>,
+}
+
+impl Gateway {
+    /// With two workers, one key for all names, and no grace after the start.
+    pub(crate) fn start() -> Self {
+        Self::with(json!({}))
+    }
+
+    /// The same with other settings laid over.
+    pub(crate) fn with(settings: Value) -> Self {
+        let mut written = json!({
+            "listeners": [{ "address": "127.0.0.1:0" }],
+            "workers": 2,
+            "keys": [{ "id": "tests", "sha256": KeyDigest::of(KEY.as_bytes()).to_string() }],
+            "routing": { "startup_grace": "0s" },
+        });
+        lay_over(&mut written, settings);
+        let config = config::parse(&written.to_string(), &|_| None).unwrap();
+        let (stop, stopped) = mpsc::channel(2);
+        let (up, addresses) = std::sync::mpsc::channel();
+        let run = std::thread::spawn(move || {
+            actix_rt::System::new().block_on(async move {
+                let app = App::start(config).await.unwrap();
+                up.send(app.addresses().to_vec()).unwrap();
+                app.run(stopped).await
+            })
+        });
+        Self { addresses: addresses.recv().unwrap(), stop, run: Some(run) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// A caller with a connection of its own.
+    pub(crate) async fn caller(&self) -> Caller {
+        Caller::connect(self.address()).await
+    }
+
+    /// A peer that asks for all features and serves `service`.
+    pub(crate) async fn peer(&self, service: &str) -> Peer {
+        self.peer_with(&[service], &["stream", "cancel", "headers", "compression"]).await
+    }
+
+    /// A peer that asks for nothing.
+    pub(crate) async fn plain_peer(&self, service: &str) -> Peer {
+        self.peer_with(&[service], &[]).await
+    }
+
+    pub(crate) async fn peer_with(&self, services: &[&str], features: &[&str]) -> Peer {
+        let mut peer = Peer::dial(self.address()).await;
+        peer.register(KEY, services, features).await;
+        peer.connected().await;
+        peer
+    }
+
+    /// Asks the gateway to stop: once to drain, twice to stop at once.
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.try_send(()).unwrap();
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) fn ended(mut self) -> Ended {
+        self.run.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.take() {
+            let _ = self.stop.try_send(());
+            let _ = self.stop.try_send(());
+            drop(run.join());
+        }
+    }
+}
+
+fn lay_over(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (name, value) in over {
+                lay_over(under.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
