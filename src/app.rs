@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::actors::entry::EntryHandle;
 use crate::actors::registry::{self, RegistryHandle};
 use crate::actors::worker::{self, Worker};
-use crate::auth::Keyring;
+use crate::auth::{KeyGrant, Keyring};
 use crate::config::{Config, Listener};
 use crate::grpc::connection::Keepalive;
 use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
@@ -213,7 +213,7 @@ async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, Roles, SocketA
 
 /// Names that a key names exactly are known before anybody has registered them.
 fn declared(keys: &Keyring) -> Vec<ServiceName> {
-    keys.grants().flat_map(|grant| grant.exact_names()).map(ServiceName::new).collect()
+    keys.grants().flat_map(KeyGrant::exact_names).map(ServiceName::new).collect()
 }
 
 /// Starts all registries first: each worker needs the others'.
@@ -232,7 +232,9 @@ async fn start_workers(
         started.push((id, arbiter, registry));
     }
     let all: Vec<_> = started.iter().map(|(_, _, registry)| registry.clone()).collect();
-    all.iter().for_each(|registry| registry.meet(all.clone()));
+    for registry in &all {
+        registry.meet(all.clone());
+    }
     let mut workers = Vec::with_capacity(count);
     for (id, arbiter, registry) in started {
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_WAITING_MAX);
@@ -254,10 +256,15 @@ fn start_worker(
 ) -> EntryHandle {
     let worker = Worker::start(id, registries, settings);
     let entry = worker.entry.clone();
-    let WireSettings { keyring, require_caller_key, metadata_limit, keepalive, phase, connections } =
-        wire;
-    let wire =
-        Wire { worker, keyring, require_caller_key, metadata_limit, keepalive, phase, connections };
+    let wire = Wire {
+        worker,
+        keyring: wire.keyring,
+        require_caller_key: wire.require_caller_key,
+        metadata_limit: wire.metadata_limit,
+        keepalive: wire.keepalive,
+        connections: wire.connections,
+        phase: wire.phase,
+    };
     actix_rt::spawn(listener::serve(arrivals, Rc::new(wire)));
     entry
 }

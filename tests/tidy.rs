@@ -258,12 +258,16 @@ fn channels_without_limit(sources: &[Source]) -> Vec<String> {
     })
 }
 
-/// A sleep that is imported is found at its import.
+/// A sleep that is imported is found at its import. Where the clock stands still, time that passes
+/// costs none.
 fn sleeps(sources: &[Source]) -> Vec<String> {
     let breaches = sources.iter().flat_map(|source| {
         let slept = source.references().into_iter().filter(|reference| {
             let sleeps = ["thread::sleep", "time::sleep"];
-            reference.in_test && sleeps.iter().any(|sleep| reference.path.ends_with(sleep))
+            let paused = source.path == "src/actors/testing.rs";
+            reference.in_test
+                && !paused
+                && sleeps.iter().any(|sleep| reference.path.ends_with(sleep))
         });
         slept.map(|used| source.breach(used.line, &format!("a test uses {}", used.path)))
     });

@@ -87,15 +87,12 @@ impl Answering {
         let Progress { first, message, end } = self.answer.step(step)?;
         let bare_error = message.is_none() && end.is_some_and(|code| code != Code::OK);
         let (headers, trailers) = self.sort(metadata, first, end.is_some(), bare_error);
-        let message = match message {
-            Some(payload) => {
-                self.gathered.clear();
-                Some(Message { payload, compressed, room })
-            }
-            None => {
-                self.gathered.extend(room.tunnel_buffer.into_iter().chain(room.call_buffer));
-                None
-            }
+        let message = if let Some(payload) = message {
+            self.gathered.clear();
+            Some(Message { payload, compressed, room })
+        } else {
+            self.gathered.extend(room.tunnel_buffer.into_iter().chain(room.call_buffer));
+            None
         };
         let headers = headers.filter(|map| message.is_some() || !map.is_empty());
         let ending = end.map(|code| Ending::Answered { code, message: status, trailers });

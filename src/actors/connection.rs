@@ -21,7 +21,7 @@ use crate::tunnel::outbox::Withdrawn;
 use super::answering::{AnswerFrame, Answering};
 use super::credit::Credit;
 use super::down::Down;
-use super::farewell::TunnelFarewell;
+use super::farewell::count_panic;
 use super::heartbeat::{Beat, HeartbeatHandle, Watch};
 use super::registry::{
     CallFailed, CallLeft, Carry, CloseTunnel, ForwardResponse, Line, OfferTunnel, RegistryHandle,
@@ -51,6 +51,7 @@ struct AnswerUnreadable {
 #[rtype(result = "()")]
 struct Undeliverable {
     request: RequestId,
+    opening: bool,
     failure: Failure,
 }
 
@@ -130,9 +131,10 @@ impl ConnectionHandle {
         self.0.do_send(AnswerUnreadable { request });
     }
 
-    /// A frame of a call cannot be written to this peer.
-    pub fn undeliverable(&self, request: RequestId, failure: Failure) {
-        self.0.do_send(Undeliverable { request, failure });
+    /// A frame of a call cannot be written to this peer. If it was the `opening` one, the peer knows
+    /// nothing of the call.
+    pub fn undeliverable(&self, request: RequestId, opening: bool, failure: Failure) {
+        self.0.do_send(Undeliverable { request, opening, failure });
     }
 
     /// The peer says goodbye.
@@ -164,7 +166,25 @@ pub struct Connection {
     heard: LastSeen,
     sent: LastSeen,
     surroundings: Surroundings,
-    _farewell: TunnelFarewell,
+    _farewell: Farewell,
+}
+
+/// Says that a tunnel is gone: to the registries, and to the task that writes to its peer.
+#[derive(Debug)]
+struct Farewell {
+    /// The registry of worker 0, which tells all the others.
+    registry: RegistryHandle,
+    tunnel: TunnelId,
+    down: Down,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        count_panic();
+        self.registry.tunnel_closed(self.tunnel);
+        // Whoever closes a tunnel gives the reason before the actor stops; nobody did.
+        self.down.end(TunnelEnd::Panic);
+    }
 }
 
 impl Connection {
@@ -172,8 +192,7 @@ impl Connection {
         let Opening { tunnel, worker, key, services, abilities, down, credit, buffer, heard, sent } =
             opening;
         let first_registry = surroundings.first_registry.clone();
-        let farewell =
-            TunnelFarewell { registry: first_registry.clone(), tunnel, down: down.clone() };
+        let farewell = Farewell { registry: first_registry.clone(), tunnel, down: down.clone() };
         let connection = Self {
             tunnel,
             abilities,
@@ -227,6 +246,13 @@ impl Connection {
         }
     }
 
+    /// Ends a call that its peer is done with, or never heard of.
+    fn fail_for_good(&mut self, request: RequestId, failure: Failure) {
+        count(Count::FrameRejected);
+        self.down.withdraw(request);
+        self.deliver(request, Part::failed(failure));
+    }
+
     fn withdraw(&self, request: RequestId, failure: Failure) {
         match self.down.withdraw(request) {
             Withdrawn::Unseen => self.surroundings.registry.call_unseen(request),
@@ -247,7 +273,7 @@ impl Handler<TunnelOpened> for Connection {
 
     fn handle(&mut self, _: TunnelOpened, ctx: &mut Self::Context) {
         count(Count::TunnelOpened);
-        self.down.push_control(Outgoing::Connected);
+        self.down.open();
         self.surroundings.heartbeat.watch(Watch {
             tunnel: self.tunnel,
             heard: self.heard.clone(),
@@ -277,7 +303,13 @@ impl Handler<CallLeft> for Connection {
     type Result = ();
 
     fn handle(&mut self, CallLeft { request, failure }: CallLeft, _: &mut Self::Context) {
-        if self.calls.remove(&request).is_some() {
+        if self.calls.remove(&request).is_none() {
+            return;
+        }
+        if failure == Failure::MessageTooLarge && self.abilities.cancels {
+            // What the caller said before is delivered; the end comes in its turn after it.
+            self.down.push(request, false, Outgoing::Cancel { request, failure });
+        } else {
             self.withdraw(request, failure);
         }
     }
@@ -300,6 +332,7 @@ impl Handler<Answered> for Connection {
         match answering.step(frame, &self.buffer) {
             Ok(Some(part)) => self.deliver(request, part),
             Ok(None) => {}
+            Err(failure) if last => self.fail_for_good(request, failure),
             Err(failure) => self.fail(request, failure),
         }
     }
@@ -317,7 +350,12 @@ impl Handler<Undeliverable> for Connection {
     type Result = ();
 
     fn handle(&mut self, undeliverable: Undeliverable, _: &mut Self::Context) {
-        self.fail(undeliverable.request, undeliverable.failure);
+        let Undeliverable { request, opening, failure } = undeliverable;
+        if opening && self.calls.contains_key(&request) {
+            self.fail_for_good(request, failure);
+        } else {
+            self.fail(request, failure);
+        }
     }
 }
 
@@ -325,7 +363,7 @@ impl Handler<Beat> for Connection {
     type Result = ();
 
     fn handle(&mut self, _: Beat, _: &mut Self::Context) {
-        self.down.push_control(Outgoing::Heartbeat);
+        self.down.push_heartbeat();
     }
 }
 

@@ -45,6 +45,11 @@ impl Credit {
         self.semaphore.close();
     }
 
+    /// Whether nobody is let in any more.
+    pub fn is_closed(&self) -> bool {
+        self.semaphore.is_closed()
+    }
+
     /// What is too large for the queue needs all of it.
     fn clamp(&self, bytes: usize) -> u32 {
         u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max)

@@ -3,7 +3,7 @@
 //! Both ends live on the tunnel's arbiter. The order (control first) is [`Outbox`]'s; the room is
 //! taken beforehand, see [`super::credit`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tokio::sync::Notify;
@@ -30,6 +30,8 @@ pub struct DownEnd {
 #[derive(Debug, Default)]
 struct Shared {
     outbox: RefCell<Outbox<Outgoing>>,
+    /// The peer may be told of calls: every registry knows its tunnel.
+    opened: Cell<bool>,
     ended: RefCell<Option<TunnelEnd>>,
     wake: Notify,
 }
@@ -41,6 +43,20 @@ pub fn down() -> (Down, DownEnd) {
 }
 
 impl Down {
+    /// Tells the peer that its tunnel is open. Frames of calls wait for this: a registry that has
+    /// learnt of the tunnel may be ahead of the others.
+    pub fn open(&self) {
+        self.shared.opened.set(true);
+        self.push_control(Outgoing::Connected);
+    }
+
+    /// Adds a heartbeat, unless something waits that shows as well that this end is alive.
+    pub fn push_heartbeat(&self) {
+        if self.shared.outbox.borrow().is_empty() {
+            self.push_control(Outgoing::Heartbeat);
+        }
+    }
+
     /// Adds a frame that goes before all data.
     pub fn push_control(&self, frame: Outgoing) {
         if self.shared.ended.borrow().is_some() {
@@ -88,14 +104,20 @@ impl Down {
 impl DownEnd {
     /// The next frame that is ready, without waiting.
     pub fn try_next(&self) -> Option<Outgoing> {
-        self.shared.outbox.borrow_mut().pop()
+        let mut outbox = self.shared.outbox.borrow_mut();
+        if self.shared.opened.get() { outbox.pop() } else { outbox.pop_control() }
     }
 
     /// Waits until there is something to take or the tunnel has ended.
     pub async fn ready(&self) {
-        while self.shared.outbox.borrow().is_empty() && self.ended().is_none() {
+        while !self.has_next() && self.ended().is_none() {
             self.shared.wake.notified().await;
         }
+    }
+
+    fn has_next(&self) -> bool {
+        let outbox = self.shared.outbox.borrow();
+        if self.shared.opened.get() { !outbox.is_empty() } else { outbox.control_len() > 0 }
     }
 
     /// Waits until the tunnel has ended, whatever is queued, and says why.
@@ -117,6 +139,30 @@ impl DownEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[actix::test]
+    async fn no_call_goes_before_the_tunnel_is_open() {
+        let (down, end) = down();
+        let request = RequestId::random();
+        down.push(request, true, Outgoing::Unsupported("stands for a call"));
+        assert!(end.try_next().is_none());
+        down.open();
+        end.ready().await;
+        assert!(matches!(end.try_next(), Some(Outgoing::Connected)));
+        assert!(matches!(end.try_next(), Some(Outgoing::Unsupported(_))));
+    }
+
+    #[actix::test]
+    async fn one_heartbeat_waits_at_most() {
+        let (down, end) = down();
+        down.open();
+        down.push_heartbeat();
+        assert!(matches!(end.try_next(), Some(Outgoing::Connected)));
+        down.push_heartbeat();
+        down.push_heartbeat();
+        assert!(matches!(end.try_next(), Some(Outgoing::Heartbeat)));
+        assert!(end.try_next().is_none());
+    }
 
     #[actix::test]
     async fn the_first_end_counts_and_empties_the_queue() {

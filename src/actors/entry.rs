@@ -105,3 +105,6 @@ impl Handler<super::testing::Crash> for Entry {
         panic!("a bug in the entry");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ pub struct Watch {
     pub close: Recipient<CloseTunnel>,
 }
 
-/// To a connection: send a heartbeat.
+/// To a connection: send a heartbeat, unless something is on its way already.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Beat;
@@ -77,8 +77,6 @@ struct Heartbeat {
 struct Watched {
     watch: Watch,
     pulse: Pulse,
-    /// When the last heartbeat was asked for: one that waits in a stalled tunnel is enough.
-    beaten: Instant,
 }
 
 impl Heartbeat {
@@ -106,9 +104,7 @@ impl Heartbeat {
                 }
                 Verdict::Dead => watched.watch.close.do_send(CloseTunnel(TunnelEnd::Silent)),
             }
-            let quiet = watched.watch.sent.silence(now) >= self.patience.interval;
-            if quiet && now.saturating_duration_since(watched.beaten) >= self.patience.interval {
-                watched.beaten = now;
+            if watched.watch.sent.silence(now) >= self.patience.interval {
                 watched.watch.beat.do_send(Beat);
             }
         }
@@ -128,7 +124,7 @@ impl Handler<Watch> for Heartbeat {
 
     fn handle(&mut self, watch: Watch, _: &mut Self::Context) {
         let pulse = Pulse::new(watch.heard.clone());
-        self.watched.push(Watched { watch, pulse, beaten: now() });
+        self.watched.push(Watched { watch, pulse });
     }
 }
 

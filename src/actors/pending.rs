@@ -20,7 +20,7 @@ use crate::tunnel::limits::Limits;
 use super::alarm::{Alarm, AlarmClock, Expired};
 use super::credit::Credit;
 use super::farewell::count_panic;
-use super::registry::{Carry, ForwardRequest, Inquire, Line, Outcome, RegistryHandle};
+use super::registry::{Carried, Carry, ForwardRequest, Inquire, Outcome, RegistryHandle};
 use super::traffic::{Ending, Message, Part, RequestHead};
 
 // === What a pending call is told, and what it tells its caller ===
@@ -37,6 +37,7 @@ pub struct CallerLeft(pub Failure);
 
 /// What a caller hears.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 pub enum Reply {
     /// The call is admitted; speak to this.
     Admitted(PendingHandle),
@@ -144,15 +145,6 @@ pub struct Pending {
     _slot: Hold,
 }
 
-/// The tunnel that carries the call. Dropped while the call goes on, it hangs up.
-#[derive(Debug)]
-struct Carried {
-    line: Arc<Line>,
-    home: RegistryHandle,
-    request: RequestId,
-    over: bool,
-}
-
 impl Pending {
     /// Starts a call. `first` is what its caller has said already.
     pub fn begin(
@@ -211,7 +203,9 @@ impl Pending {
             Order::Ask(first) => self.ask(first, ctx),
             Order::Send(frame, next) => {
                 self.carry(frame);
-                next.into_iter().for_each(|frame| self.carry(frame));
+                if let Some(next) = next {
+                    self.carry(next);
+                }
             }
             Order::AwaitHalfClose => {
                 let at = now() + self.surroundings.limits.half_close_timeout;
@@ -223,7 +217,7 @@ impl Pending {
                 self.caller.tell(Reply::Part(Part::failed(failure)));
                 self.cancel(failure);
             }
-            Order::Cancel => self.cancel(Failure::Cancelled),
+            Order::Cancel(failure) => self.cancel(failure),
         }
         if self.call.is_ended() {
             ctx.stop();
@@ -245,8 +239,7 @@ impl Pending {
 
     fn cancel(&mut self, failure: Failure) {
         if let Some(carried) = &mut self.carried {
-            carried.over = true;
-            carried.home.hang_up(self.request, failure);
+            carried.hang_up(failure);
         }
     }
 
@@ -275,17 +268,9 @@ impl Pending {
         }
         if self.call.is_ended() {
             if let Some(carried) = &mut self.carried {
-                carried.over = true;
+                carried.is_over();
             }
             ctx.stop();
-        }
-    }
-}
-
-impl Drop for Carried {
-    fn drop(&mut self) {
-        if !self.over {
-            self.home.hang_up(self.request, Failure::Panic);
         }
     }
 }
@@ -329,9 +314,10 @@ impl Handler<Outcome> for Pending {
 
     fn handle(&mut self, outcome: Outcome, ctx: &mut Self::Context) {
         match outcome {
-            Outcome::Opened { line, home, whole } => {
-                let carried = Carried { line, home, request: self.request, over: false };
-                self.opened(carried, whole, ctx);
+            Outcome::Opened { carried, whole } => self.opened(carried, whole, ctx),
+            Outcome::Unserved(failure) => {
+                let order = self.call.unserved(failure);
+                self.obey(order, ctx);
             }
             Outcome::OnlyWhole(first) => {
                 let order = self.call.only_whole(first);

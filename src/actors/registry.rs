@@ -8,6 +8,7 @@
 //!
 //! It decides nothing itself: the rule books say what must be done, the handlers below do it.
 
+mod handle;
 mod messages;
 
 use std::collections::HashMap;
@@ -21,110 +22,25 @@ use tokio::sync::mpsc;
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission::{Quota, Rejection};
 use crate::tunnel::call::Frame;
-use crate::tunnel::directory::{Directory, Entry, NoPick, Routing, Standing, Wish};
+use crate::tunnel::directory::{Directory, Entry, NoPick, Standing, Wish};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
-use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
+use crate::tunnel::id::{ServiceName, TunnelId, WorkerId};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::switchboard::{Refusal, Refused, Switchboard};
 
 use super::farewell::PermanentFarewell;
 use super::traffic::Part;
 
+pub use handle::{RegistryHandle, Settings};
 pub use messages::{
-    AttachTunnel, CallFailed, CallLeft, CallUnseen, Carry, CloseTunnel, DetachTunnel, Drain,
-    ForwardRequest, ForwardResponse, HangUp, Inquire, Line, Meet, OfferTunnel, OpenHere, Outcome,
-    SetStanding, TunnelClosed, TunnelOpened,
+    AttachTunnel, CallFailed, CallLeft, CallUnseen, Carried, Carry, CloseTunnel, DetachTunnel,
+    Drain, ForwardRequest, ForwardResponse, HangUp, Inquire, Line, Meet, OfferTunnel, OpenHere,
+    Outcome, SetStanding, TunnelClosed, TunnelOpened,
 };
 
 /// How often a call is offered to another tunnel before it is refused.
 const PICKS_MAX: usize = 8;
-
-/// A registry as everyone else sees it.
-#[derive(Clone, Debug)]
-pub struct RegistryHandle(Addr<Registry>);
-
-/// What a registry needs to know.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How names are matched.
-    pub routing: Routing,
-    /// How much of everything.
-    pub limits: Arc<Limits>,
-    /// Names that are known although nobody has registered them.
-    pub declared: Vec<ServiceName>,
-}
-
-impl RegistryHandle {
-    /// Starts the registry of one worker, on that worker.
-    pub fn start(
-        worker: WorkerId,
-        settings: &Settings,
-        died: mpsc::UnboundedSender<&'static str>,
-    ) -> Self {
-        Self(Registry::new(worker, settings, died).start())
-    }
-
-    /// Introduces all registries, in the order of their workers, before any tunnel comes.
-    pub fn meet(&self, registries: Vec<Self>) {
-        self.0.do_send(Meet(registries));
-    }
-
-    /// Offers a tunnel. For registry 0 only.
-    pub fn offer(&self, offer: OfferTunnel) {
-        self.0.do_send(offer);
-    }
-
-    /// A tunnel is gone. For registry 0 only.
-    pub fn tunnel_closed(&self, tunnel: TunnelId) {
-        self.0.do_send(TunnelClosed { tunnel });
-    }
-
-    /// A tunnel may be chosen again, or no longer. For registry 0 only.
-    pub fn set_standing(&self, tunnel: TunnelId, standing: Standing) {
-        self.0.do_send(SetStanding { tunnel, standing, announced: false });
-    }
-
-    /// Puts a request through.
-    pub fn forward(&self, request: ForwardRequest) {
-        self.0.do_send(request);
-    }
-
-    /// Asks whether there is anybody at all who could take a call.
-    pub fn inquire(&self, inquiry: Inquire) {
-        self.0.do_send(inquiry);
-    }
-
-    /// The last part of an answer.
-    pub fn answer(&self, response: ForwardResponse) {
-        self.0.do_send(response);
-    }
-
-    /// The gateway ends a call whose peer may still be working on it.
-    pub fn fail(&self, failed: CallFailed) {
-        self.0.do_send(failed);
-    }
-
-    /// A caller is gone. For the registry that opened the call.
-    pub fn hang_up(&self, request: RequestId, failure: Failure) {
-        self.0.do_send(HangUp { request, failure });
-    }
-
-    /// A call that was hung up never reached its peer.
-    pub fn call_unseen(&self, request: RequestId) {
-        self.0.do_send(CallUnseen { request });
-    }
-
-    /// Admits no tunnel any more; with an end, closes all tunnels of the worker too.
-    pub fn drain(&self, close: Option<TunnelEnd>) {
-        self.0.do_send(Drain { close });
-    }
-
-    #[cfg(test)]
-    pub(crate) fn crash(&self) {
-        self.0.do_send(super::testing::Crash);
-    }
-}
 
 /// The actor behind the handle.
 #[derive(Debug)]
@@ -139,12 +55,22 @@ pub struct Registry {
     /// Kept by registry 0: what to count out when a tunnel goes.
     admitted: HashMap<TunnelId, (Arc<Line>, Vec<ServiceName>)>,
     limits: Arc<Limits>,
-    draining: bool,
+    phase: Phase,
     sweep: Option<SpawnHandle>,
     /// State of the generator that breaks ties between tunnels (splitmix64: quality does not
     /// matter, speed does).
     coin: u64,
     _farewell: PermanentFarewell,
+}
+
+/// How far a registry has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// No tunnel is admitted any more.
+    Draining,
+    /// What tunnels there are have been closed on purpose.
+    Closing,
 }
 
 impl Registry {
@@ -157,7 +83,7 @@ impl Registry {
         Self {
             worker,
             directory: Directory::new(
-                routing.clone(),
+                *routing,
                 limits.names_remembered_max,
                 declared.iter().cloned(),
                 now(),
@@ -167,7 +93,7 @@ impl Registry {
             quota: Quota::default(),
             admitted: HashMap::new(),
             limits: limits.clone(),
-            draining: false,
+            phase: Phase::Serving,
             sweep: None,
             coin: worker.0 as u64,
             _farewell: PermanentFarewell { kind: "registry", died },
@@ -179,8 +105,8 @@ impl Registry {
         let picked = self.pick(&call);
         match picked {
             Ok((tunnel, home)) if home == self.worker => {
-                if let Err((call, refusal)) = self.open(tunnel, call) {
-                    self.pick_again(tunnel, call, refusal);
+                if let Err(call) = self.open(tunnel, call) {
+                    self.put_through(*call);
                 }
             }
             Ok((tunnel, home)) => {
@@ -215,20 +141,23 @@ impl Registry {
     }
 
     /// Opens a call on a tunnel of this worker: a slot, room for the first frame, and off it goes.
+    /// A call that the tunnel cannot take comes back with the reason in it, to be picked for again.
     fn open(
         &mut self,
         tunnel: TunnelId,
         mut call: ForwardRequest,
-    ) -> Result<(), (ForwardRequest, Failure)> {
+    ) -> Result<(), Box<ForwardRequest>> {
         let Some(line) = self.directory.entry(tunnel).map(|entry| entry.line.clone()) else {
-            return Err((call, Failure::NoTunnel));
+            return Err(call.refused_by(tunnel, Failure::NoTunnel));
         };
         let Some(permit) = line.credit.try_take(call.cost()) else {
-            return Err((call, Failure::QueueFull));
+            let closed = line.credit.is_closed();
+            let failure = if closed { Failure::NoTunnel } else { Failure::QueueFull };
+            return Err(call.refused_by(tunnel, failure));
         };
         let waiting = call.caller.clone();
         if let Err(Refused { reason, .. }) = self.board.open(call.request, tunnel, waiting) {
-            return Err((call, failure_of_refusal(reason)));
+            return Err(call.refused_by(tunnel, failure_of_refusal(reason)));
         }
         self.publish(tunnel);
         if let Frame::Whole(message) | Frame::Message { message, .. } = &mut call.first {
@@ -236,15 +165,13 @@ impl Registry {
         }
         let ForwardRequest { request, head, first, caller, .. } = call;
         let home = self.registries[self.worker.0].clone();
-        caller.do_send(Outcome::Opened { line: line.clone(), home, whole: first.is_last() });
-        line.carry.do_send(Carry { request, head, frame: first, opening: Some(caller) });
+        let whole = first.is_last();
+        // The tunnel first: once the caller knows it, further frames go to it straight.
+        let carry = Carry { request, head, frame: first, opening: Some(caller.clone()) };
+        line.carry.do_send(carry);
+        let carried = Carried::new(line, home, request);
+        caller.do_send(Outcome::Opened { carried, whole });
         Ok(())
-    }
-
-    fn pick_again(&mut self, tunnel: TunnelId, mut call: ForwardRequest, refused: Failure) {
-        call.tried.push(tunnel);
-        call.refused = Some(refused);
-        self.put_through(call);
     }
 
     /// Tells the other workers how busy a tunnel is.
@@ -255,7 +182,7 @@ impl Registry {
     }
 
     fn admit(&mut self, offer: &OfferTunnel) -> Result<(), Rejection> {
-        if self.draining {
+        if self.phase != Phase::Serving {
             return Err(Rejection::Draining);
         }
         self.quota.enter(&offer.line.key, &offer.services, &self.limits)
@@ -353,8 +280,10 @@ impl Handler<DetachTunnel> for Registry {
         if let Some(entry) = self.directory.detach(tunnel, now()) {
             entry.line.credit.close();
         }
+        let on_purpose = self.phase == Phase::Closing;
+        let failure = if on_purpose { Failure::Draining } else { Failure::TunnelLost };
         for caller in self.board.detach(tunnel) {
-            caller.do_send(Outcome::Part(Part::failed(Failure::TunnelLost)));
+            caller.do_send(Outcome::Part(Part::failed(failure)));
         }
     }
 }
@@ -383,7 +312,7 @@ impl Handler<Inquire> for Registry {
             coin: toss(&mut self.coin),
         };
         if let Err(reason) = self.directory.pick(&wish, now(), |_| 0) {
-            caller.do_send(Outcome::Refused(failure_of(reason)));
+            caller.do_send(Outcome::Unserved(failure_of(reason)));
         }
     }
 }
@@ -400,10 +329,8 @@ impl Handler<OpenHere> for Registry {
     type Result = ();
 
     fn handle(&mut self, OpenHere { tunnel, call, from }: OpenHere, _: &mut Self::Context) {
-        if let Err((mut call, refused)) = self.open(tunnel, call) {
-            call.tried.push(tunnel);
-            call.refused = Some(refused);
-            from.forward(call);
+        if let Err(call) = self.open(tunnel, call) {
+            from.forward(*call);
         }
     }
 }
@@ -458,8 +385,9 @@ impl Handler<Drain> for Registry {
     type Result = ();
 
     fn handle(&mut self, Drain { close }: Drain, _: &mut Self::Context) {
-        self.draining = true;
+        self.phase = Phase::Draining;
         let Some(end) = close else { return };
+        self.phase = Phase::Closing;
         for entry in self.directory.entries().filter(|entry| entry.worker == self.worker) {
             entry.line.close.do_send(CloseTunnel(end.clone()));
         }

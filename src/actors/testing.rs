@@ -1,12 +1,56 @@
-//! What every actor test needs: a stand-in that hands over what it is told.
+//! What every actor test needs: stand-ins for whoever an actor talks to, and a worker to talk to.
+//!
+//! Time is paused on every stage: it passes only when nobody has anything left to do, so a long
+//! wait costs nothing, and a wait in vain fails after an hour of such time instead of hanging.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a stand-in fails at whatever it did not expect"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use actix::prelude::*;
+use bytes::Bytes;
+use http::HeaderMap;
 use tokio::sync::mpsc;
+
+use crate::tunnel::allowance::Allowance;
+use crate::tunnel::answer::{Form, Step};
+use crate::tunnel::call::{Frame, Said};
+use crate::tunnel::code::Code;
+use crate::tunnel::directory::Routing;
+use crate::tunnel::failure::Failure;
+use crate::tunnel::id::{MethodPath, RequestId, ServiceName, TunnelId, WorkerId};
+use crate::tunnel::limits::Limits;
+use crate::tunnel::liveness::{LastSeen, Patience};
+
+use super::alarm::AlarmClock;
+use super::answering::{AnswerFrame, AnswerMetadata};
+use super::connection::{self, Abilities, ConnectionHandle, Opening};
+use super::credit::Credit;
+use super::down::{DownEnd, down};
+use super::entry::{Admit, EntryHandle};
+use super::heartbeat::HeartbeatHandle;
+use super::pending::{self, PendingHandle, Reply};
+use super::registry::{
+    self, CallLeft, Carried, Carry, CloseTunnel, ForwardRequest, ForwardResponse, Line,
+    OfferTunnel, Outcome, RegistryHandle, TunnelOpened,
+};
+use super::traffic::{Ending, Message, Outgoing, Part, RequestHead, Room};
+
+/// The method that tests call, and the name it is served under.
+pub(crate) const SAY: &str = "/demo.Echo/Say";
+pub(crate) const ECHO: &str = "demo.Echo";
+
+// === Stand-ins ===
 
 /// An actor in the shape of a recipient, and everything that it is sent.
 pub(crate) fn probe<M>() -> (Recipient<M>, mpsc::UnboundedReceiver<M>)
 where
-    M: Message<Result = ()> + Send + Unpin + 'static,
+    M: actix::Message<Result = ()> + Send + Unpin + 'static,
 {
     let (sender, receiver) = mpsc::unbounded_channel();
     (Probe { sender }.start().recipient(), receiver)
@@ -20,7 +64,7 @@ impl<M: Unpin + 'static> Actor for Probe<M> {
     type Context = Context<Self>;
 }
 
-impl<M: Message<Result = ()> + Unpin + 'static> Handler<M> for Probe<M> {
+impl<M: actix::Message<Result = ()> + Unpin + 'static> Handler<M> for Probe<M> {
     type Result = ();
 
     fn handle(&mut self, message: M, _: &mut Context<Self>) {
@@ -33,3 +77,421 @@ impl<M: Message<Result = ()> + Unpin + 'static> Handler<M> for Probe<M> {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Crash;
+
+// === Waiting ===
+
+/// What a stand-in hears next.
+pub(crate) async fn next<M>(heard: &mut mpsc::UnboundedReceiver<M>) -> M {
+    patiently(heard.recv()).await.expect("the stand-in is still spoken to")
+}
+
+/// Waits until nobody has anything left to do.
+pub(crate) async fn settle() {
+    pass(Duration::from_millis(1)).await;
+}
+
+/// Lets time pass.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+pub(crate) async fn patiently<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_hours(1), what).await.expect("no wait is in vain")
+}
+
+pub(crate) fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+// === The stage ===
+
+/// One of each permanent actor, and as many registries as asked for, all on this thread.
+pub(crate) struct Stage {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) registries: Vec<RegistryHandle>,
+    pub(crate) heartbeat: HeartbeatHandle,
+    pub(crate) entry: EntryHandle,
+    pub(crate) clock: AlarmClock,
+    pub(crate) calls: Allowance,
+    pub(crate) died: mpsc::UnboundedReceiver<&'static str>,
+}
+
+impl Stage {
+    /// One worker with the limits that are the default.
+    pub(crate) fn new() -> Self {
+        Self::with(1, Limits::default())
+    }
+
+    pub(crate) fn with(workers: usize, limits: Limits) -> Self {
+        tokio::time::pause();
+        let (death, died) = mpsc::unbounded_channel();
+        let limits = Arc::new(limits);
+        let settings = registry_settings(&limits);
+        let start = |worker| RegistryHandle::start(WorkerId(worker), &settings, death.clone());
+        let registries: Vec<_> = (0..workers).map(start).collect();
+        for registry in &registries {
+            registry.meet(registries.clone());
+        }
+        let clock = AlarmClock::start();
+        let calls = Allowance::new(limits.calls_max);
+        let first = registries[0].clone();
+        let surroundings = pending::Surroundings {
+            registry: first.clone(),
+            clock: clock.clone(),
+            limits: limits.clone(),
+        };
+        let entry = EntryHandle::start(calls.clone(), surroundings, death.clone());
+        let heartbeat = HeartbeatHandle::start(Patience::default(), first, death);
+        Self { limits, registries, heartbeat, entry, clock, calls, died }
+    }
+
+    /// The registry of worker 0.
+    pub(crate) fn registry(&self) -> &RegistryHandle {
+        &self.registries[0]
+    }
+
+    /// What a call on worker 0 is given.
+    pub(crate) fn for_calls(&self) -> pending::Surroundings {
+        pending::Surroundings {
+            registry: self.registry().clone(),
+            clock: self.clock.clone(),
+            limits: self.limits.clone(),
+        }
+    }
+
+    /// Offers a tunnel that has no connection; the test is all there is of it.
+    pub(crate) fn offer(&self, peer: Peer) -> Wire {
+        let (carry, carried) = probe();
+        let (left, heard_left) = probe();
+        let (close, closed) = probe();
+        let (opened, heard_opened) = probe();
+        let id = TunnelId::random();
+        let line = Arc::new(Line {
+            key: peer.key.to_owned(),
+            carry,
+            left,
+            close,
+            credit: Credit::new(self.limits.tunnel_queue_bytes_max),
+            load: Arc::default(),
+            plain: peer.plain,
+        });
+        self.registry().offer(OfferTunnel {
+            tunnel: id,
+            worker: WorkerId(peer.worker),
+            services: vec![ServiceName::new(peer.service)],
+            streams: peer.streams,
+            line: line.clone(),
+            opened,
+        });
+        let home = self.registries[peer.worker].clone();
+        Wire { id, line, home, carried, left: heard_left, closed, opened: heard_opened }
+    }
+
+    /// The same, and waits until it is open.
+    pub(crate) async fn attach(&self, peer: Peer) -> Wire {
+        let mut wire = self.offer(peer);
+        next(&mut wire.opened).await;
+        wire
+    }
+
+    /// Opens a tunnel with a real connection; the test is its peer.
+    pub(crate) async fn tunnel(&self, peer: Peer) -> Tunnel {
+        let tunnel = self.open(peer);
+        let first = tunnel.next().await;
+        assert!(matches!(first, Outgoing::Connected), "{first:?}");
+        tunnel
+    }
+
+    /// The same, but does not wait for what becomes of it.
+    pub(crate) fn open(&self, peer: Peer) -> Tunnel {
+        let (down, down_end) = down();
+        let (heard, sent) = (LastSeen::new(now()), LastSeen::new(now()));
+        let credit = Credit::new(self.limits.tunnel_queue_bytes_max);
+        let buffer = Allowance::new(self.limits.tunnel_buffer_bytes_max);
+        let Peer { worker, key, service, streams, cancels, plain } = peer;
+        let opening = Opening {
+            tunnel: TunnelId::random(),
+            worker: WorkerId(worker),
+            key: key.to_owned(),
+            services: vec![ServiceName::new(service)],
+            abilities: Abilities { plain, streams, cancels },
+            down,
+            credit: credit.clone(),
+            buffer: buffer.clone(),
+            heard: heard.clone(),
+            sent: sent.clone(),
+        };
+        let surroundings = connection::Surroundings {
+            first_registry: self.registry().clone(),
+            registry: self.registries[worker].clone(),
+            heartbeat: self.heartbeat.clone(),
+            limits: self.limits.clone(),
+        };
+        let connection = ConnectionHandle::open(opening, surroundings);
+        Tunnel { connection, down: down_end, heard, sent, credit, buffer }
+    }
+
+    /// Forwards a whole call by the registry of worker 0.
+    pub(crate) fn forward(&self) -> Called {
+        self.forward_from(0, Frame::Whole(message("hi")))
+    }
+
+    /// Forwards a call by the registry of any worker.
+    pub(crate) fn forward_from(&self, worker: usize, first: Frame<Message>) -> Called {
+        let (caller, outcomes) = probe();
+        let request = RequestId::random();
+        let head = Arc::new(head());
+        self.registries[worker].forward(ForwardRequest::new(request, head, first, caller));
+        Called { request, outcomes, carried: None }
+    }
+
+    /// Makes a call by the entry.
+    pub(crate) fn call(&self, first: Option<Said<Message>>) -> Caller {
+        self.call_with(head(), first)
+    }
+
+    pub(crate) fn call_with(&self, head: RequestHead, first: Option<Said<Message>>) -> Caller {
+        let (for_pending, replies) = mpsc::channel(64);
+        self.entry.admit(Admit { head, first, replies: for_pending });
+        Caller { replies }
+    }
+}
+
+pub(crate) fn registry_settings(limits: &Arc<Limits>) -> registry::Settings {
+    let routing = Routing { startup_grace: Duration::ZERO, ..Routing::default() };
+    registry::Settings { routing, limits: limits.clone(), declared: Vec::new() }
+}
+
+/// What a peer is and can do; by default it streams and takes cancels.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer {
+    pub(crate) worker: usize,
+    pub(crate) key: &'static str,
+    pub(crate) service: &'static str,
+    pub(crate) streams: bool,
+    pub(crate) cancels: bool,
+    pub(crate) plain: bool,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self { worker: 0, key: "key", service: ECHO, streams: true, cancels: true, plain: false }
+    }
+}
+
+impl Peer {
+    /// A peer that asked for no feature.
+    pub(crate) fn plain() -> Self {
+        Self { streams: false, cancels: false, plain: true, ..Self::default() }
+    }
+}
+
+/// A tunnel without a connection.
+pub(crate) struct Wire {
+    pub(crate) id: TunnelId,
+    pub(crate) line: Arc<Line>,
+    pub(crate) home: RegistryHandle,
+    pub(crate) carried: mpsc::UnboundedReceiver<Carry>,
+    pub(crate) left: mpsc::UnboundedReceiver<CallLeft>,
+    pub(crate) closed: mpsc::UnboundedReceiver<CloseTunnel>,
+    pub(crate) opened: mpsc::UnboundedReceiver<TunnelOpened>,
+}
+
+impl Wire {
+    /// Brings the last part of an answer to its registry.
+    pub(crate) fn answer(&self, request: RequestId, part: Part) {
+        self.home.answer(ForwardResponse { request, tunnel: self.id, part });
+    }
+
+    /// Its calls in flight, as it is published.
+    pub(crate) fn load(&self) -> usize {
+        self.line.load.load(Ordering::Relaxed)
+    }
+}
+
+/// A tunnel with a real connection, seen from its peer.
+pub(crate) struct Tunnel {
+    pub(crate) connection: ConnectionHandle,
+    pub(crate) down: DownEnd,
+    pub(crate) heard: LastSeen,
+    pub(crate) sent: LastSeen,
+    pub(crate) credit: Credit,
+    pub(crate) buffer: Allowance,
+}
+
+impl Tunnel {
+    /// The next frame that comes down.
+    pub(crate) async fn next(&self) -> Outgoing {
+        patiently(self.down.ready()).await;
+        self.down.try_next().expect("the tunnel is still open")
+    }
+
+    /// The next frame, which is one of a call.
+    pub(crate) async fn next_request(&self) -> (RequestId, Frame<Message>) {
+        match self.next().await {
+            Outgoing::Request { request, frame, .. } => (request, frame),
+            other => panic!("no frame of a call: {other:?}"),
+        }
+    }
+
+    /// The next frame, which is a cancel.
+    pub(crate) async fn next_cancel(&self) -> (RequestId, Failure) {
+        match self.next().await {
+            Outgoing::Cancel { request, failure } => (request, failure),
+            other => panic!("no cancel: {other:?}"),
+        }
+    }
+}
+
+/// A caller as registries know it.
+pub(crate) struct Called {
+    pub(crate) request: RequestId,
+    pub(crate) outcomes: mpsc::UnboundedReceiver<Outcome>,
+    /// What carries the call, from when it is opened. The registries know the caller's end from
+    /// what the test tells them, so that nothing is said when this is dropped.
+    carried: Option<Carried>,
+}
+
+impl Called {
+    /// The line of the call, which has been opened.
+    pub(crate) async fn opened(&mut self) -> Arc<Line> {
+        match next(&mut self.outcomes).await {
+            Outcome::Opened { carried, .. } => {
+                let line = carried.line.clone();
+                self.carried = Some(carried);
+                line
+            }
+            other => panic!("not opened: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn refused(&mut self) -> Failure {
+        match next(&mut self.outcomes).await {
+            Outcome::Refused(failure) => failure,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn part(&mut self) -> Part {
+        match next(&mut self.outcomes).await {
+            Outcome::Part(part) => part,
+            other => panic!("no part of an answer: {other:?}"),
+        }
+    }
+
+    /// How the gateway ended the call.
+    pub(crate) async fn failure(&mut self) -> Failure {
+        failure_in(&self.part().await)
+    }
+
+    /// Nobody can tell this caller anything any more, and nothing more was said.
+    pub(crate) async fn is_over(&mut self) {
+        let more = patiently(self.outcomes.recv()).await;
+        assert!(more.is_none(), "one end is enough: {more:?}");
+    }
+}
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        if let Some(carried) = &mut self.carried {
+            carried.is_over();
+        }
+    }
+}
+
+/// A caller as its pending call knows it.
+pub(crate) struct Caller {
+    pub(crate) replies: mpsc::Receiver<Reply>,
+}
+
+impl Caller {
+    pub(crate) async fn next(&mut self) -> Reply {
+        patiently(self.replies.recv()).await.expect("the call goes on")
+    }
+
+    pub(crate) async fn admitted(&mut self) -> PendingHandle {
+        match self.next().await {
+            Reply::Admitted(pending) => pending,
+            other => panic!("not admitted: {other:?}"),
+        }
+    }
+
+    /// The rooms to take, of the tunnel and of the call, now that it has a tunnel.
+    pub(crate) async fn go_on(&mut self) -> (Credit, Credit) {
+        match self.next().await {
+            Reply::GoOn { tunnel_queue, call_queue } => (tunnel_queue, call_queue),
+            other => panic!("may not go on: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn part(&mut self) -> Part {
+        match self.next().await {
+            Reply::Part(part) => part,
+            other => panic!("no part of an answer: {other:?}"),
+        }
+    }
+
+    /// How the gateway ended the call; it has said so once and is gone.
+    pub(crate) async fn failure(&mut self) -> Failure {
+        let failure = failure_in(&self.part().await);
+        self.is_over().await;
+        failure
+    }
+
+    /// The call is gone and has said nothing more.
+    pub(crate) async fn is_over(&mut self) {
+        let more = patiently(self.replies.recv()).await;
+        assert!(more.is_none(), "one end is enough: {more:?}");
+    }
+}
+
+// === What travels ===
+
+pub(crate) fn head() -> RequestHead {
+    let path = MethodPath::parse(SAY).expect("a path");
+    RequestHead { path, headers: HeaderMap::new(), deadline: None }
+}
+
+/// The head of a call that may take this long.
+pub(crate) fn head_within(time: Duration) -> RequestHead {
+    RequestHead { deadline: Some(now() + time), ..head() }
+}
+
+pub(crate) fn message(text: &'static str) -> Message {
+    let payload = Bytes::from_static(text.as_bytes());
+    Message { payload, compressed: false, room: Room::default() }
+}
+
+/// A message of an answer that goes on.
+pub(crate) fn more(text: &'static str) -> Part {
+    Part { message: Some(message(text)), ..Part::default() }
+}
+
+/// A whole answer, or the last message of one.
+pub(crate) fn answer(text: &'static str) -> Part {
+    let ending =
+        Ending::Answered { code: Code::OK, message: String::new(), trailers: HeaderMap::new() };
+    Part { ending: Some(ending), ..more(text) }
+}
+
+/// An answer as it comes up a tunnel.
+pub(crate) fn answer_frame(form: Form, text: &'static str) -> AnswerFrame {
+    AnswerFrame {
+        step: Step { code: Code::OK, form, payload: Bytes::from_static(text.as_bytes()) },
+        compressed: false,
+        message: String::new(),
+        metadata: AnswerMetadata::Classic(HeaderMap::new()),
+    }
+}
+
+pub(crate) fn text_of(part: &Part) -> &str {
+    let message = part.message.as_ref().expect("a part with a message");
+    std::str::from_utf8(&message.payload).expect("text")
+}
+
+pub(crate) fn failure_in(part: &Part) -> Failure {
+    match &part.ending {
+        Some(Ending::Failed(failure)) => *failure,
+        other => panic!("not ended by the gateway: {other:?}"),
+    }
+}

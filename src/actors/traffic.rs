@@ -106,7 +106,7 @@ pub enum Outgoing {
         /// The answer's grpc-encoding.
         encoding: Option<HeaderValue>,
         /// What the service answered.
-        part: Part,
+        part: Box<Part>,
     },
     /// The caller is gone; the peer should stop.
     Cancel {

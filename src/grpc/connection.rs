@@ -218,12 +218,11 @@ fn dispatch(
         });
     }
     let limit = wire.worker.tunnels.limits.streams_per_connection_max;
-    match shared.take_call_slot(limit) {
-        Some(slot) => spawn(forward::serve(request, respond, slot, shared.clone(), wire.clone())),
-        None => {
-            count(Count::StreamRefused);
-            respond.send_reset(h2::Reason::REFUSED_STREAM);
-        }
+    if let Some(slot) = shared.take_call_slot(limit) {
+        spawn(forward::serve(request, respond, slot, shared.clone(), wire.clone()));
+    } else {
+        count(Count::StreamRefused);
+        respond.send_reset(h2::Reason::REFUSED_STREAM);
     }
 }
 

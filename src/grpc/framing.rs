@@ -37,7 +37,7 @@ impl Deframer {
         Self { chunk: Bytes::new(), gathered: BytesMut::new(), message_bytes_max }
     }
 
-    /// Adds the next chunk. [`Self::next`] must have been asked until it had nothing.
+    /// Adds the next chunk. [`Self::next_message`] must have been asked until it had nothing.
     pub fn push(&mut self, chunk: Bytes) {
         if self.is_empty() {
             self.chunk = chunk;
@@ -56,7 +56,7 @@ impl Deframer {
     /// # Errors
     ///
     /// As soon as its prefix is there, when a message is over the limit.
-    pub fn next(&mut self) -> Result<Option<RawMessage>, TooLarge> {
+    pub fn next_message(&mut self) -> Result<Option<RawMessage>, TooLarge> {
         let seen = if self.gathered.is_empty() { &self.chunk[..] } else { &self.gathered[..] };
         let Some((mut prefix, rest)) = seen.split_at_checked(PREFIX_BYTES) else {
             return Ok(None);
@@ -100,9 +100,9 @@ mod tests {
         let wire = wire(&[b"hello"]);
         let mut deframer = Deframer::new(10);
         deframer.push(wire.clone());
-        let message = deframer.next().unwrap().unwrap();
+        let message = deframer.next_message().unwrap().unwrap();
         assert_eq!(message.payload.as_ptr(), wire[PREFIX_BYTES..].as_ptr());
-        assert_eq!(deframer.next(), Ok(None));
+        assert_eq!(deframer.next_message(), Ok(None));
         assert!(deframer.is_empty());
     }
 
@@ -110,7 +110,7 @@ mod tests {
     fn the_limit_is_checked_at_the_prefix_and_nothing_is_reserved() {
         let mut deframer = Deframer::new(10);
         deframer.push(Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff]));
-        assert_eq!(deframer.next(), Err(TooLarge));
+        assert_eq!(deframer.next_message(), Err(TooLarge));
         assert_eq!(deframer.gathered.capacity(), 0);
     }
 
@@ -118,7 +118,7 @@ mod tests {
     fn a_cut_off_message_is_noticed() {
         let mut deframer = Deframer::new(10);
         deframer.push(wire(&[b"hello"]).slice(..7));
-        assert_eq!(deframer.next(), Ok(None));
+        assert_eq!(deframer.next_message(), Ok(None));
         assert!(!deframer.is_empty());
     }
 
@@ -136,7 +136,7 @@ mod tests {
             while !wire.is_empty() {
                 let cut = cuts.next().unwrap().min(wire.len());
                 deframer.push(wire.split_to(cut));
-                while let Some(message) = deframer.next().unwrap() {
+                while let Some(message) = deframer.next_message().unwrap() {
                     out.push(message.payload.to_vec());
                 }
             }

@@ -1,7 +1,5 @@
 //! Which headers pass through, and how they travel in the tunnel's frames.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, header};
@@ -126,7 +124,7 @@ pub fn joined(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, String)
 }
 
 /// Metadata from a classic map. What HTTP/2 could not carry is dropped and counted.
-pub fn from_map(map: HashMap<String, String>) -> HeaderMap {
+pub fn from_map(map: impl IntoIterator<Item = (String, String)>) -> HeaderMap {
     let pairs = map.into_iter().map(|(name, value)| (name, Bytes::from(value)));
     collect(pairs)
 }
@@ -166,6 +164,7 @@ fn collect(pairs: impl Iterator<Item = (String, Bytes)>) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
 
     #[test]
     fn headers_of_the_connection_and_our_own_are_not_forwarded() {

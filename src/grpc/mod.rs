@@ -37,6 +37,7 @@ pub mod wire;
 #[allow(
     missing_docs,
     unused_qualifications,
+    clippy::allow_attributes_without_reason,
     clippy::pedantic,
     reason = "generated; the contract's comments are its documentation"
 )]

@@ -62,7 +62,7 @@ struct Live {
 struct Frame {
     peer_request: String,
     said: Said<Message>,
-    single: bool,
+    kind: StreamType,
     head: RequestHead,
 }
 
@@ -126,8 +126,8 @@ impl PeerCalls {
     fn take_apart(&self, mut request: ForwardRequest, room: Room) -> Result<Frame, Failure> {
         let peer_request = std::mem::take(&mut request.request_id);
         let head = self.head(&mut request)?;
-        let (said, single) = said(request, room, true);
-        Ok(Frame { peer_request, said, single, head })
+        let (said, kind) = said(request, room, true);
+        Ok(Frame { peer_request, said, kind, head })
     }
 
     fn head(&self, request: &mut ForwardRequest) -> Result<RequestHead, Failure> {
@@ -149,13 +149,14 @@ impl PeerCalls {
             peer_request: peer_request.clone(),
             streamed: false,
             encoding: None,
-            part: Part::failed(failure),
+            part: Box::new(Part::failed(failure)),
         };
         self.down.push_reply(response);
     }
 
     fn start(&mut self, frame: Frame, buffer: Allowance, peer_request: Arc<str>) {
-        let Frame { peer_request: id, said, single, head } = frame;
+        let Frame { peer_request: id, said, kind, head } = frame;
+        let single = is_single(kind);
         let limits = self.wire.worker.tunnels.limits.clone();
         let whole = !matches!(said, Said::Message(_));
         let (words, heard) =
@@ -175,7 +176,7 @@ impl PeerCalls {
             credit: self.credit.clone(),
             peer_request,
             request: RequestId::random(),
-            held: single.then(Hold::default),
+            held: (kind == StreamType::Unary).then(Hold::default),
             encoding: None,
             hang_up: HangUp::default(),
             given_up: false,
@@ -220,13 +221,17 @@ fn is_end(request: &ForwardRequest) -> bool {
     request.streaming_info.is_some_and(|info| info.is_stream_end)
 }
 
-/// What a frame says, and whether the call's type allows one request message only.
-fn said(request: ForwardRequest, room: Room, first: bool) -> (Said<Message>, bool) {
+/// Whether the call's type allows one request message only.
+fn is_single(kind: StreamType) -> bool {
+    matches!(kind, StreamType::Unary | StreamType::ServerStreaming)
+}
+
+/// What a frame says, and the type of its call.
+fn said(request: ForwardRequest, room: Room, first: bool) -> (Said<Message>, StreamType) {
     let end = is_end(&request);
     let kind = request.streaming_info.map_or(StreamType::Unary, |info| info.stream_type());
-    let single = matches!(kind, StreamType::Unary | StreamType::ServerStreaming);
     let message = Message { payload: request.payload, compressed: request.compressed, room };
-    let said = if first && single {
+    let said = if first && is_single(kind) {
         Said::LastMessage(message)
     } else if end && message.payload.is_empty() {
         Said::HalfClose
@@ -235,7 +240,7 @@ fn said(request: ForwardRequest, room: Room, first: bool) -> (Said<Message>, boo
     } else {
         Said::Message(message)
     };
-    (said, single)
+    (said, kind)
 }
 
 /// The exact remaining time if the peer gave it, otherwise the whole seconds.
@@ -367,13 +372,13 @@ impl Answerer {
                 true
             }
             (None, part) => self.push(false, part).await,
-            (Some(held), part) if part.message.is_none() && part.ending.is_some() => {
-                let whole = Part { ending: part.ending, ..held };
+            (Some(first), part) if part.message.is_none() && part.ending.is_some() => {
+                let whole = Part { ending: part.ending, ..first };
                 self.push(false, whole).await
             }
-            (Some(held), part) => {
+            (Some(first), part) => {
                 self.held = None;
-                self.push(true, held).await && self.push(true, part).await
+                self.push(true, first).await && self.push(true, part).await
             }
         }
     }
@@ -391,7 +396,7 @@ impl Answerer {
             peer_request: self.peer_request.clone(),
             streamed,
             encoding: self.encoding.clone(),
-            part,
+            part: Box::new(part),
         };
         self.down.push(self.request, false, response);
         true

@@ -79,7 +79,7 @@ impl MessageStream {
     /// What comes next. The sender's window grows only as this is asked.
     pub async fn next(&mut self) -> Next {
         loop {
-            match self.deframer.next() {
+            match self.deframer.next_message() {
                 Err(_) => return Next::TooLarge,
                 Ok(Some(message)) => {
                     let last = self.deframer.is_empty() && self.stream.is_end_stream();

@@ -22,7 +22,7 @@ use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::ending::TunnelEnd;
-use crate::tunnel::id::TunnelId;
+use crate::tunnel::id::{ServiceName, TunnelId};
 use crate::tunnel::liveness::LastSeen;
 
 use super::answer::http_status;
@@ -99,8 +99,8 @@ async fn run(
     log::info!("tunnel closed: tunnel={tunnel} reason={ended}");
 }
 
-fn join(names: &[crate::tunnel::id::ServiceName]) -> String {
-    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ")
+fn join(names: &[ServiceName]) -> String {
+    names.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(" ")
 }
 
 /// An open tunnel, before it runs.

@@ -114,8 +114,9 @@ impl Answer {
             }
             // Half a message is none: an error in the middle of slices drops them.
             (_, Form::Slice { .. }) => None,
-            (State::Fresh, Form::Whole) if code == Code::OK => Some(payload),
-            (_, Form::Stream { end: false }) if code == Code::OK => Some(payload),
+            (State::Fresh, Form::Whole) | (_, Form::Stream { end: false }) if code == Code::OK => {
+                Some(payload)
+            }
             (_, Form::Whole | Form::Stream { .. }) => Some(payload).filter(|p| !p.is_empty()),
         };
         if !last && matches!(self.state, State::Ended) {

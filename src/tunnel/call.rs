@@ -35,8 +35,8 @@ enum State<M> {
     Gathering(M),
     /// The call has a line.
     Open { half_closed: bool },
-    /// The caller is gone or told; the registry has not answered yet.
-    Leaving,
+    /// The caller has been told this; the registry has not answered yet.
+    Leaving(Failure),
     /// Nothing more may happen.
     Ended,
 }
@@ -86,8 +86,8 @@ pub enum Order<M> {
     Fail(Failure),
     /// Tell the caller, and the tunnel that the call is over.
     FailAndCancel(Failure),
-    /// Tell the tunnel only: the caller has been told already.
-    Cancel,
+    /// Tell the tunnel only: the caller has been told this already.
+    Cancel(Failure),
 }
 
 impl<M> Call<M> {
@@ -111,7 +111,7 @@ impl<M> Call<M> {
             State::Open { half_closed: false } => self.next_frames(said),
             // The callers of this wait for the line and say nothing after the half-close; a word
             // out of turn is ignored, as late words are.
-            state @ (State::Asking | State::Open { .. } | State::Leaving | State::Ended) => {
+            state @ (State::Asking | State::Open { .. } | State::Leaving(_) | State::Ended) => {
                 self.state = state;
                 Order::Nothing
             }
@@ -125,9 +125,9 @@ impl<M> Call<M> {
                 self.state = State::Open { half_closed: whole };
                 Order::Nothing
             }
-            State::Leaving => {
+            State::Leaving(failure) => {
                 self.state = State::Ended;
-                Order::Cancel
+                Order::Cancel(failure)
             }
             State::Idle | State::Gathering(_) | State::Open { .. } | State::Ended => Order::Nothing,
         }
@@ -136,10 +136,23 @@ impl<M> Call<M> {
     /// The registry has found no tunnel.
     pub fn refused(&mut self, failure: Failure) -> Order<M> {
         match std::mem::replace(&mut self.state, State::Ended) {
-            State::Ended | State::Leaving => Order::Nothing,
+            State::Ended | State::Leaving(_) => Order::Nothing,
             State::Idle | State::Asking | State::Gathering(_) | State::Open { .. } => {
                 Order::Fail(failure)
             }
+        }
+    }
+
+    /// Nobody at all serves what the caller, who has said nothing yet, wants. A call that has asked
+    /// for a tunnel meanwhile gets its own answer to that.
+    pub fn unserved(&mut self, failure: Failure) -> Order<M> {
+        match self.state {
+            State::Idle => self.refused(failure),
+            State::Asking
+            | State::Gathering(_)
+            | State::Open { .. }
+            | State::Leaving(_)
+            | State::Ended => Order::Nothing,
         }
     }
 
@@ -158,7 +171,7 @@ impl<M> Call<M> {
     /// A part of the answer has come. Whether the caller is to have it: the last part only once,
     /// and nothing after it.
     pub fn answered(&mut self, last: bool) -> bool {
-        let heard = !matches!(self.state, State::Leaving | State::Ended);
+        let heard = !matches!(self.state, State::Leaving(_) | State::Ended);
         if heard && last {
             self.state = State::Ended;
         }
@@ -170,12 +183,12 @@ impl<M> Call<M> {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Idle | State::Gathering(_) => Order::Fail(failure),
             State::Asking => {
-                self.state = State::Leaving;
+                self.state = State::Leaving(failure);
                 Order::Fail(failure)
             }
             State::Open { .. } => Order::FailAndCancel(failure),
-            State::Leaving => {
-                self.state = State::Leaving;
+            State::Leaving(told) => {
+                self.state = State::Leaving(told);
                 Order::Nothing
             }
             State::Ended => Order::Nothing,
@@ -186,7 +199,7 @@ impl<M> Call<M> {
     pub fn half_close_overdue(&mut self) -> Order<M> {
         match self.state {
             State::Gathering(_) => self.left(Failure::HalfCloseOverdue),
-            State::Idle | State::Asking | State::Open { .. } | State::Leaving | State::Ended => {
+            State::Idle | State::Asking | State::Open { .. } | State::Leaving(_) | State::Ended => {
                 Order::Nothing
             }
         }
@@ -238,6 +251,14 @@ impl<M> Frame<M> {
     /// Whether the caller has nothing more to say after this.
     pub fn is_last(&self) -> bool {
         !matches!(self, Self::Message { .. })
+    }
+
+    /// Whether it is the first frame of its call.
+    pub fn is_first(&self) -> bool {
+        match self {
+            Self::Whole(_) => true,
+            Self::Message { sequence, .. } | Self::HalfClose { sequence } => *sequence == 0,
+        }
     }
 
     /// The message in it.
@@ -321,10 +342,22 @@ mod tests {
     fn a_caller_that_leaves_while_the_registry_looks_is_cancelled_afterwards() {
         let mut call = Call::new();
         call.said(Said::LastMessage("hi"));
-        assert_eq!(call.left(Failure::Cancelled), Order::Fail(Failure::Cancelled));
+        assert_eq!(call.left(Failure::Deadline), Order::Fail(Failure::Deadline));
+        assert_eq!(call.left(Failure::Cancelled), Order::Nothing, "it has been told");
         assert!(!call.is_ended(), "the line is not known yet");
-        assert_eq!(call.opened(true), Order::Cancel);
+        assert_eq!(call.opened(true), Order::Cancel(Failure::Deadline));
         assert!(call.is_ended());
+    }
+
+    #[test]
+    fn that_nobody_serves_a_method_ends_only_a_call_that_has_not_asked_yet() {
+        let mut idle = Call::<&str>::new();
+        assert_eq!(idle.unserved(Failure::NoTunnel), Order::Fail(Failure::NoTunnel));
+        let mut asking = Call::new();
+        asking.said(Said::LastMessage("hi"));
+        assert_eq!(asking.unserved(Failure::NoTunnel), Order::Nothing);
+        assert_eq!(asking.opened(true), Order::Nothing);
+        assert!(asking.answered(true));
     }
 
     fn gathering() -> Call<&'static str> {
@@ -342,6 +375,7 @@ mod tests {
         HalfClose,
         Opened,
         Refused,
+        Unserved,
         OnlyWhole,
         Part,
         LastPart,
@@ -352,7 +386,8 @@ mod tests {
     fn event() -> impl Strategy<Value = Event> {
         use Event::*;
         prop::sample::select(vec![
-            Message, Last, HalfClose, Opened, Refused, OnlyWhole, Part, LastPart, Left, Overdue,
+            Message, Last, HalfClose, Opened, Refused, Unserved, OnlyWhole, Part, LastPart, Left,
+            Overdue,
         ])
     }
 
@@ -378,14 +413,17 @@ mod tests {
                         Some(_) => call.refused(Failure::NoTunnel),
                         None => Order::Nothing,
                     },
+                    Event::Unserved => call.unserved(Failure::UnknownService),
                     Event::OnlyWhole => match asked.take() {
                         Some(first) => { next = 0; call.only_whole(first) }
                         None => Order::Nothing,
                     },
                     Event::Part | Event::LastPart => {
                         let last = matches!(event, Event::LastPart);
-                        // Answers come only while a tunnel carries the call.
-                        if matches!(call.state, State::Open { .. }) && call.answered(last) {
+                        // Answers come only when a tunnel carries the call; the news of that may
+                        // be overtaken by them.
+                        let carried = matches!(call.state, State::Open { .. } | State::Asking);
+                        if carried && call.answered(last) {
                             prop_assert_eq!(ends, 0);
                             ends += usize::from(last);
                         }
@@ -407,7 +445,7 @@ mod tests {
                         next += 1;
                     },
                     Order::Fail(_) | Order::FailAndCancel(_) => ends += 1,
-                    Order::Nothing | Order::AwaitHalfClose | Order::Cancel => {}
+                    Order::Nothing | Order::AwaitHalfClose | Order::Cancel(_) => {}
                 }
             }
             ends += usize::from(matches!(

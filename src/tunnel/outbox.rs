@@ -48,10 +48,14 @@ impl<F> Outbox<F> {
         self.data.push_back(Queued { request, opening, frame });
     }
 
+    /// Takes the next control frame.
+    pub fn pop_control(&mut self) -> Option<F> {
+        self.control.pop_front()
+    }
+
     /// Takes the next frame to be written.
     pub fn pop(&mut self) -> Option<F> {
-        let control = self.control.pop_front();
-        control.or_else(|| self.data.pop_front().map(|queued| queued.frame))
+        self.pop_control().or_else(|| self.data.pop_front().map(|queued| queued.frame))
     }
 
     /// Drops what is queued of a call that is over.

@@ -327,7 +327,7 @@ mod tests {
                     *ends.entry(caller).or_default() += 1;
                 }
             }
-            board.sweep(now + Duration::from_secs(60));
+            board.sweep(now + Duration::from_mins(1));
             prop_assert!(board.is_empty() && board.next_sweep().is_none());
             prop_assert_eq!(ends.len(), opened);
             prop_assert!(ends.values().all(|count| *count == 1));

@@ -20,14 +20,14 @@ pub(crate) fn rust_sources() -> Vec<Source> {
 /// Every Rust file under a folder, in order of its name.
 pub(crate) fn sources_under(folder: &str) -> Vec<Source> {
     let Ok(entries) = fs::read_dir(root().join(folder)) else { return Vec::new() };
-    let mut entries: Vec<_> = entries.map(|entry| entry.unwrap()).collect();
+    let mut entries: Vec<_> = entries.map(|entry| entry.expect("the folder is readable")).collect();
     entries.sort_by_key(fs::DirEntry::file_name);
     let sources = entries.into_iter().flat_map(|entry| {
         let path = format!("{folder}/{}", entry.file_name().display());
         if entry.path().is_dir() {
             sources_under(&path)
-        } else if path.ends_with(".rs") {
-            vec![Source::new(&path, &fs::read_to_string(entry.path()).unwrap())]
+        } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
+            vec![Source::new(&path, &read(&path))]
         } else {
             Vec::new()
         }
@@ -43,7 +43,7 @@ pub(crate) fn tracked_files() -> Vec<(String, String)> {
     git.args(["--cached", "--others", "--exclude-standard", "-z"]);
     let said = git.current_dir(root()).output().expect("git is installed");
     assert!(said.status.success(), "git: {}", String::from_utf8_lossy(&said.stderr));
-    let paths = String::from_utf8(said.stdout).unwrap();
+    let paths = String::from_utf8_lossy(&said.stdout);
     let files = paths.split_terminator('\0').filter_map(|path| {
         // One that is deleted but still listed has no text.
         let text = fs::read(root().join(path)).ok()?;
@@ -54,12 +54,16 @@ pub(crate) fn tracked_files() -> Vec<(String, String)> {
 
 /// The names under which the code knows the crates in `Cargo.toml`.
 pub(crate) fn dependencies() -> BTreeSet<String> {
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let manifest = read("Cargo.toml");
     let sections = manifest.split("\n[").filter(|section| {
         section.split_once("]\n").is_some_and(|(title, _)| title.ends_with("dependencies"))
     });
     let names = sections.flat_map(str::lines).filter_map(|line| line.split_once(" = "));
     names.map(|(name, _)| name.replace('-', "_")).collect()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// One Rust file.

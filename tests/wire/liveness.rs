@@ -1,5 +1,6 @@
 //! Silence makes a tunnel late, then dead; anything it says keeps it alive.
 
+use adit::grpc::proto::connection_message::MessageType;
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, call_whole, until};
@@ -16,15 +17,9 @@ async fn a_silent_tunnel_is_closed_and_its_calls_end_at_once() {
     let mut call = call_whole(&caller, "/demo.Echo/Say", "").await;
     peer.request().await;
     call.fails(14, "tunnel_lost").await;
-    loop {
-        // Heartbeats into the silence come before the end.
-        match peer.try_receive().await {
-            Some(frame) => assert!(matches!(
-                frame,
-                adit::grpc::proto::connection_message::MessageType::Heartbeat(_)
-            )),
-            None => break,
-        }
+    // Heartbeats into the silence come before the end.
+    while let Some(frame) = peer.try_receive().await {
+        assert!(matches!(frame, MessageType::Heartbeat(_)), "{frame:?}");
     }
     peer.ends(4, "heartbeat_timeout").await;
 }

@@ -236,22 +236,59 @@ pub struct TunnelOpened;
 /// To a pending call: what became of its request.
 #[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 pub enum Outcome {
     /// A tunnel has the first frame.
     Opened {
-        /// The way to it.
-        line: Arc<Line>,
-        /// The registry that owns the call.
-        home: RegistryHandle,
+        /// What carries the call.
+        carried: Carried,
         /// The first frame was all there is to say.
         whole: bool,
     },
+    /// The answer to an inquiry: nobody serves the method.
+    Unserved(Failure),
     /// Only peers that take whole calls serve this; here is the first frame again.
     OnlyWhole(Frame<Message>),
     /// Nobody takes it.
     Refused(Failure),
     /// A part of the answer.
     Part(Part),
+}
+
+/// The tunnel that carries a call, for as long as the call goes on: dropped before, in whatever
+/// hands or mailbox, it hangs up.
+#[derive(Debug)]
+pub struct Carried {
+    /// The way to the tunnel.
+    pub line: Arc<Line>,
+    home: RegistryHandle,
+    request: RequestId,
+    over: bool,
+}
+
+impl Carried {
+    /// The call `request` is owned by the registry `home`.
+    pub(super) fn new(line: Arc<Line>, home: RegistryHandle, request: RequestId) -> Self {
+        Self { line, home, request, over: false }
+    }
+
+    /// The caller leaves: the tunnel is told why.
+    pub fn hang_up(&mut self, failure: Failure) {
+        if !std::mem::replace(&mut self.over, true) {
+            self.home.hang_up(self.request, failure);
+        }
+    }
+
+    /// The answer is complete; there is nobody to hang up on.
+    pub fn is_over(&mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.hang_up(Failure::Panic);
+    }
 }
 
 impl Arrival {
@@ -275,6 +312,13 @@ impl ForwardRequest {
         caller: Recipient<Outcome>,
     ) -> Self {
         Self { request, head, first, caller, tried: Vec::new(), refused: None }
+    }
+
+    /// The same request after `tunnel` could not take it.
+    pub(super) fn refused_by(mut self, tunnel: TunnelId, reason: Failure) -> Box<Self> {
+        self.tried.push(tunnel);
+        self.refused = Some(reason);
+        Box::new(self)
     }
 
     /// What the first frame counts for in the tunnel's queue, in bytes.

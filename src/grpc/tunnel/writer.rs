@@ -112,7 +112,7 @@ impl Writer {
                 let now = tokio::time::Instant::now().into_std();
                 encode::request(&self.rules, *request, head, frame, now, out).unwrap_or_else(
                     |failure| {
-                        self.connection.undeliverable(*request, failure);
+                        self.connection.undeliverable(*request, frame.is_first(), failure);
                         None
                     },
                 )

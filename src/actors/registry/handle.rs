@@ -1,0 +1,103 @@
+//! A registry as everyone else sees it.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use tokio::sync::mpsc;
+
+use crate::tunnel::directory::{Routing, Standing};
+use crate::tunnel::ending::TunnelEnd;
+use crate::tunnel::failure::Failure;
+use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
+use crate::tunnel::limits::Limits;
+
+use super::{
+    CallFailed, CallUnseen, Drain, ForwardRequest, ForwardResponse, HangUp, Inquire, Meet,
+    OfferTunnel, Registry, SetStanding, TunnelClosed,
+};
+
+/// A registry as everyone else sees it.
+#[derive(Clone, Debug)]
+pub struct RegistryHandle(pub(super) Addr<Registry>);
+
+/// What a registry needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How names are matched.
+    pub routing: Routing,
+    /// How much of everything.
+    pub limits: Arc<Limits>,
+    /// Names that are known although nobody has registered them.
+    pub declared: Vec<ServiceName>,
+}
+
+impl RegistryHandle {
+    /// Starts the registry of one worker, on that worker.
+    pub fn start(
+        worker: WorkerId,
+        settings: &Settings,
+        died: mpsc::UnboundedSender<&'static str>,
+    ) -> Self {
+        Self(Registry::new(worker, settings, died).start())
+    }
+
+    /// Introduces all registries, in the order of their workers, before any tunnel comes.
+    pub fn meet(&self, registries: Vec<Self>) {
+        self.0.do_send(Meet(registries));
+    }
+
+    /// Offers a tunnel. For registry 0 only.
+    pub fn offer(&self, offer: OfferTunnel) {
+        self.0.do_send(offer);
+    }
+
+    /// A tunnel is gone. For registry 0 only.
+    pub fn tunnel_closed(&self, tunnel: TunnelId) {
+        self.0.do_send(TunnelClosed { tunnel });
+    }
+
+    /// A tunnel may be chosen again, or no longer. For registry 0 only.
+    pub fn set_standing(&self, tunnel: TunnelId, standing: Standing) {
+        self.0.do_send(SetStanding { tunnel, standing, announced: false });
+    }
+
+    /// Puts a request through.
+    pub fn forward(&self, request: ForwardRequest) {
+        self.0.do_send(request);
+    }
+
+    /// Asks whether there is anybody at all who could take a call.
+    pub fn inquire(&self, inquiry: Inquire) {
+        self.0.do_send(inquiry);
+    }
+
+    /// The last part of an answer.
+    pub fn answer(&self, response: ForwardResponse) {
+        self.0.do_send(response);
+    }
+
+    /// The gateway ends a call whose peer may still be working on it.
+    pub fn fail(&self, failed: CallFailed) {
+        self.0.do_send(failed);
+    }
+
+    /// A caller is gone. For the registry that opened the call.
+    pub fn hang_up(&self, request: RequestId, failure: Failure) {
+        self.0.do_send(HangUp { request, failure });
+    }
+
+    /// A call that was hung up never reached its peer.
+    pub fn call_unseen(&self, request: RequestId) {
+        self.0.do_send(CallUnseen { request });
+    }
+
+    /// Admits no tunnel any more; with an end, closes all tunnels of the worker too.
+    pub fn drain(&self, close: Option<TunnelEnd>) {
+        self.0.do_send(Drain { close });
+    }
+
+    #[cfg(test)]
+    pub(crate) fn crash(&self) {
+        self.0.do_send(crate::actors::testing::Crash);
+    }
+}
