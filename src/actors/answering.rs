@@ -80,7 +80,7 @@ impl Answering {
         &mut self,
         frame: AnswerFrame,
         tunnel_buffer: &Allowance,
-    ) -> Result<Option<Part>, Failure> {
+    ) -> Result<Option<Box<Part>>, Failure> {
         let AnswerFrame { step, compressed, message: status, metadata } = frame;
         let cost = step.payload.len() + MESSAGE_OVERHEAD_BYTES;
         let room = self.take_room(cost, tunnel_buffer)?;
@@ -97,7 +97,7 @@ impl Answering {
         let headers = headers.filter(|map| message.is_some() || !map.is_empty());
         let ending = end.map(|code| Ending::Answered { code, message: status, trailers });
         let nothing = headers.is_none() && message.is_none() && ending.is_none();
-        Ok((!nothing).then_some(Part { headers, message, ending }))
+        Ok((!nothing).then(|| Box::new(Part { headers, message, ending })))
     }
 
     fn take_room(&self, cost: usize, tunnel_buffer: &Allowance) -> Result<Room, Failure> {

@@ -3,10 +3,10 @@
 //! It never decides who serves what. It starts when a peer has registered, lives on the worker of
 //! the tunnel's socket, ends with the stream, and says goodbye by dropping its farewell.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
+use rustc_hash::FxHashMap;
 
 use crate::observe::tally::{Count, count};
 use crate::tunnel::allowance::Allowance;
@@ -25,7 +25,7 @@ use super::farewell::count_panic;
 use super::heartbeat::{Beat, HeartbeatHandle, Watch};
 use super::registry::{
     CallFailed, CallLeft, Carry, CloseTunnel, ForwardResponse, Line, OfferTunnel, RegistryHandle,
-    TunnelOpened,
+    TakeBack, TunnelOpened,
 };
 use super::traffic::{Outgoing, Part};
 
@@ -36,7 +36,7 @@ use super::traffic::{Outgoing, Part};
 #[rtype(result = "()")]
 struct Answered {
     request: RequestId,
-    frame: AnswerFrame,
+    frame: Box<AnswerFrame>,
 }
 
 /// A frame of an answer could not be read.
@@ -122,7 +122,7 @@ impl ConnectionHandle {
     }
 
     /// A frame of an answer has come up the tunnel.
-    pub fn answered(&self, request: RequestId, frame: AnswerFrame) {
+    pub fn answered(&self, request: RequestId, frame: Box<AnswerFrame>) {
         self.0.do_send(Answered { request, frame });
     }
 
@@ -160,30 +160,44 @@ impl ConnectionHandle {
 pub struct Connection {
     tunnel: TunnelId,
     abilities: Abilities,
-    calls: HashMap<RequestId, Answering>,
+    calls: FxHashMap<RequestId, Answering>,
     buffer: Allowance,
     down: Down,
     heard: LastSeen,
     sent: LastSeen,
     surroundings: Surroundings,
-    _farewell: Farewell,
+    farewell: Farewell,
 }
 
 /// Says that a tunnel is gone: to the registries, and to the task that writes to its peer.
 #[derive(Debug)]
 struct Farewell {
     /// The registry of worker 0, which tells all the others.
+    first_registry: RegistryHandle,
+    /// The registry that owns the tunnel's calls.
     registry: RegistryHandle,
     tunnel: TunnelId,
     down: Down,
 }
 
+impl Farewell {
+    /// Ends the way down. Calls that the peer never saw go back to be put through to another.
+    fn end(&self, end: TunnelEnd) {
+        for (request, frame) in self.down.end(end) {
+            if let Outgoing::Request { head, frame: first, .. } = frame {
+                let tunnel = self.tunnel;
+                self.registry.take_back(TakeBack { request, tunnel, head, first });
+            }
+        }
+    }
+}
+
 impl Drop for Farewell {
     fn drop(&mut self) {
         count_panic();
-        self.registry.tunnel_closed(self.tunnel);
         // Whoever closes a tunnel gives the reason before the actor stops; nobody did.
-        self.down.end(TunnelEnd::Panic);
+        self.end(TunnelEnd::Panic);
+        self.first_registry.tunnel_closed(self.tunnel);
     }
 }
 
@@ -192,17 +206,22 @@ impl Connection {
         let Opening { tunnel, worker, key, services, abilities, down, credit, buffer, heard, sent } =
             opening;
         let first_registry = surroundings.first_registry.clone();
-        let farewell = Farewell { registry: first_registry.clone(), tunnel, down: down.clone() };
+        let farewell = Farewell {
+            first_registry: first_registry.clone(),
+            registry: surroundings.registry.clone(),
+            tunnel,
+            down: down.clone(),
+        };
         let connection = Self {
             tunnel,
             abilities,
-            calls: HashMap::new(),
+            calls: FxHashMap::default(),
             buffer,
             down,
             heard,
             sent,
             surroundings,
-            _farewell: farewell,
+            farewell,
         }
         .start();
         let line = Line {
@@ -227,7 +246,7 @@ impl Connection {
 
     /// The last part of an answer, or the only one, goes by the registry, which knows the caller
     /// for sure; the others go straight.
-    fn deliver(&mut self, request: RequestId, part: Part) {
+    fn deliver(&mut self, request: RequestId, part: Box<Part>) {
         if part.ending.is_some() {
             self.calls.remove(&request);
             let tunnel = self.tunnel;
@@ -329,7 +348,7 @@ impl Handler<Answered> for Connection {
             }
             return;
         };
-        match answering.step(frame, &self.buffer) {
+        match answering.step(*frame, &self.buffer) {
             Ok(Some(part)) => self.deliver(request, part),
             Ok(None) => {}
             Err(failure) if last => self.fail_for_good(request, failure),
@@ -380,7 +399,7 @@ impl Handler<CloseTunnel> for Connection {
     type Result = ();
 
     fn handle(&mut self, CloseTunnel(end): CloseTunnel, ctx: &mut Self::Context) {
-        self.down.end(end);
+        self.farewell.end(end);
         ctx.stop();
     }
 }

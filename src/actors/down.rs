@@ -92,12 +92,12 @@ impl Down {
     }
 
     /// Ends the tunnel. What is queued is not written any more, what is pushed later is dropped,
-    /// and the first reason counts.
-    pub fn end(&self, end: TunnelEnd) {
+    /// and the first reason counts. The first frames of calls that the peer never saw come back.
+    pub fn end(&self, end: TunnelEnd) -> Vec<(RequestId, Outgoing)> {
         self.shared.ended.borrow_mut().get_or_insert(end);
-        // Room comes back to those who wait for it.
-        self.shared.outbox.take();
+        let unseen = self.shared.outbox.borrow_mut().take_unseen();
         self.shared.wake.notify_one();
+        unseen
     }
 }
 

@@ -1,5 +1,7 @@
 //! The entry of one worker: admits calls and starts a [`Pending`] for each.
 
+use std::sync::Arc;
+
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
@@ -17,7 +19,7 @@ use super::traffic::{Message, RequestHead};
 #[rtype(result = "()")]
 pub struct Admit {
     /// What is known of it.
-    pub head: RequestHead,
+    pub head: Arc<RequestHead>,
     /// What its caller has said already.
     pub first: Option<Said<Message>>,
     /// Where its caller listens.

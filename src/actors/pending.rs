@@ -37,7 +37,6 @@ pub struct CallerLeft(pub Failure);
 
 /// What a caller hears.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 pub enum Reply {
     /// The call is admitted; speak to this.
     Admitted(PendingHandle),
@@ -51,7 +50,7 @@ pub enum Reply {
     /// Only the half-close may follow.
     AwaitHalfClose,
     /// A part of the answer.
-    Part(Part),
+    Part(Box<Part>),
 }
 
 /// A pending call as its caller sees it.
@@ -96,7 +95,9 @@ impl CallerLine {
     }
 
     fn tell(&mut self, reply: Reply) {
-        if let Reply::Part(Part { ending: Some(ending), .. }) = &reply {
+        if let Reply::Part(part) = &reply
+            && let Some(ending) = &part.ending
+        {
             self.ended = true;
             count(match ending {
                 Ending::Answered { .. } => Count::CallAnswered,
@@ -148,7 +149,7 @@ pub struct Pending {
 impl Pending {
     /// Starts a call. `first` is what its caller has said already.
     pub fn begin(
-        head: RequestHead,
+        head: Arc<RequestHead>,
         first: Option<Said<Message>>,
         caller: CallerLine,
         slot: Hold,
@@ -157,7 +158,7 @@ impl Pending {
         Self::create(|ctx| {
             let mut pending = Self {
                 request: RequestId::random(),
-                head: Arc::new(head),
+                head,
                 call: Call::new(),
                 caller,
                 surroundings,
@@ -254,12 +255,15 @@ impl Pending {
                 call_queue: Credit::new(self.surroundings.limits.call_queue_bytes_max),
             });
         }
-        self.carried = Some(carried);
+        if let Some(mut before) = self.carried.replace(carried) {
+            // Another tunnel has taken the call over; the one before never carried a word of it.
+            before.is_over();
+        }
         let order = self.call.opened(whole);
         self.obey(order, ctx);
     }
 
-    fn answered(&mut self, part: Part, ctx: &mut Context<Self>) {
+    fn answered(&mut self, part: Box<Part>, ctx: &mut Context<Self>) {
         let last = part.ending.is_some();
         if self.call.answered(last) {
             self.caller.tell(Reply::Part(part));
@@ -324,6 +328,9 @@ impl Handler<Outcome> for Pending {
                 self.obey(order, ctx);
             }
             Outcome::Refused(failure) => {
+                if let Some(carried) = &mut self.carried {
+                    carried.is_over();
+                }
                 let order = self.call.refused(failure);
                 self.obey(order, ctx);
             }

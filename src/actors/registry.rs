@@ -36,7 +36,7 @@ pub use handle::{RegistryHandle, Settings};
 pub use messages::{
     AttachTunnel, CallFailed, CallLeft, CallUnseen, Carried, Carry, CloseTunnel, DetachTunnel,
     Drain, ForwardRequest, ForwardResponse, HangUp, Inquire, Line, Meet, OfferTunnel, OpenHere,
-    Outcome, SetStanding, TunnelClosed, TunnelOpened,
+    Outcome, SetStanding, TakeBack, TunnelClosed, TunnelOpened,
 };
 
 /// How often a call is offered to another tunnel before it is refused.
@@ -55,22 +55,12 @@ pub struct Registry {
     /// Kept by registry 0: what to count out when a tunnel goes.
     admitted: HashMap<TunnelId, (Arc<Line>, Vec<ServiceName>)>,
     limits: Arc<Limits>,
-    phase: Phase,
+    draining: bool,
     sweep: Option<SpawnHandle>,
     /// State of the generator that breaks ties between tunnels (splitmix64: quality does not
     /// matter, speed does).
     coin: u64,
     _farewell: PermanentFarewell,
-}
-
-/// How far a registry has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Serving,
-    /// No tunnel is admitted any more.
-    Draining,
-    /// What tunnels there are have been closed on purpose.
-    Closing,
 }
 
 impl Registry {
@@ -93,7 +83,7 @@ impl Registry {
             quota: Quota::default(),
             admitted: HashMap::new(),
             limits: limits.clone(),
-            phase: Phase::Serving,
+            draining: false,
             sweep: None,
             coin: worker.0 as u64,
             _farewell: PermanentFarewell { kind: "registry", died },
@@ -150,6 +140,9 @@ impl Registry {
         let Some(line) = self.directory.entry(tunnel).map(|entry| entry.line.clone()) else {
             return Err(call.refused_by(tunnel, Failure::NoTunnel));
         };
+        if !line.carry.connected() {
+            return Err(call.refused_by(tunnel, Failure::NoTunnel));
+        }
         let Some(permit) = line.credit.try_take(call.cost()) else {
             let closed = line.credit.is_closed();
             let failure = if closed { Failure::NoTunnel } else { Failure::QueueFull };
@@ -182,7 +175,7 @@ impl Registry {
     }
 
     fn admit(&mut self, offer: &OfferTunnel) -> Result<(), Rejection> {
-        if self.phase != Phase::Serving {
+        if self.draining {
             return Err(Rejection::Draining);
         }
         self.quota.enter(&offer.line.key, &offer.services, &self.limits)
@@ -280,10 +273,8 @@ impl Handler<DetachTunnel> for Registry {
         if let Some(entry) = self.directory.detach(tunnel, now()) {
             entry.line.credit.close();
         }
-        let on_purpose = self.phase == Phase::Closing;
-        let failure = if on_purpose { Failure::Draining } else { Failure::TunnelLost };
         for caller in self.board.detach(tunnel) {
-            caller.do_send(Outcome::Part(Part::failed(failure)));
+            caller.do_send(Outcome::Part(Part::failed(Failure::TunnelLost)));
         }
     }
 }
@@ -331,6 +322,28 @@ impl Handler<OpenHere> for Registry {
     fn handle(&mut self, OpenHere { tunnel, call, from }: OpenHere, _: &mut Self::Context) {
         if let Err(call) = self.open(tunnel, call) {
             from.forward(*call);
+        }
+    }
+}
+
+impl Handler<TakeBack> for Registry {
+    type Result = ();
+
+    /// A whole call is put through again, as if for the first time: nobody has acted on it. Of any
+    /// other call more may be under way to the tunnel that ends, so its caller is told to try again.
+    fn handle(&mut self, back: TakeBack, _: &mut Self::Context) {
+        let TakeBack { request, tunnel, head, first } = back;
+        let caller = self.board.answer(request, tunnel);
+        self.publish(tunnel);
+        let Some(caller) = caller else { return };
+        if self.draining {
+            caller.do_send(Outcome::Refused(Failure::Draining));
+        } else if matches!(first, Frame::Whole(_)) {
+            count(Count::CallPutThroughAgain);
+            let call = ForwardRequest::new(request, head, first, caller);
+            self.put_through(*call.refused_by(tunnel, Failure::NoTunnel));
+        } else {
+            caller.do_send(Outcome::Refused(Failure::NoTunnel));
         }
     }
 }
@@ -385,9 +398,8 @@ impl Handler<Drain> for Registry {
     type Result = ();
 
     fn handle(&mut self, Drain { close }: Drain, _: &mut Self::Context) {
-        self.phase = Phase::Draining;
+        self.draining = true;
         let Some(end) = close else { return };
-        self.phase = Phase::Closing;
         for entry in self.directory.entries().filter(|entry| entry.worker == self.worker) {
             entry.line.close.do_send(CloseTunnel(end.clone()));
         }

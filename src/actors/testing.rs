@@ -252,7 +252,7 @@ impl Stage {
 
     pub(crate) fn call_with(&self, head: RequestHead, first: Option<Said<Message>>) -> Caller {
         let (for_pending, replies) = mpsc::channel(64);
-        self.entry.admit(Admit { head, first, replies: for_pending });
+        self.entry.admit(Admit { head: Arc::new(head), first, replies: for_pending });
         Caller { replies }
     }
 }
@@ -299,7 +299,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Brings the last part of an answer to its registry.
-    pub(crate) fn answer(&self, request: RequestId, part: Part) {
+    pub(crate) fn answer(&self, request: RequestId, part: Box<Part>) {
         self.home.answer(ForwardResponse { request, tunnel: self.id, part });
     }
 
@@ -358,7 +358,9 @@ impl Called {
         match next(&mut self.outcomes).await {
             Outcome::Opened { carried, .. } => {
                 let line = carried.line.clone();
-                self.carried = Some(carried);
+                if let Some(mut before) = self.carried.replace(carried) {
+                    before.is_over();
+                }
                 line
             }
             other => panic!("not opened: {other:?}"),
@@ -374,7 +376,7 @@ impl Called {
 
     pub(crate) async fn part(&mut self) -> Part {
         match next(&mut self.outcomes).await {
-            Outcome::Part(part) => part,
+            Outcome::Part(part) => *part,
             other => panic!("no part of an answer: {other:?}"),
         }
     }
@@ -426,7 +428,7 @@ impl Caller {
 
     pub(crate) async fn part(&mut self) -> Part {
         match self.next().await {
-            Reply::Part(part) => part,
+            Reply::Part(part) => *part,
             other => panic!("no part of an answer: {other:?}"),
         }
     }
@@ -463,25 +465,25 @@ pub(crate) fn message(text: &'static str) -> Message {
 }
 
 /// A message of an answer that goes on.
-pub(crate) fn more(text: &'static str) -> Part {
-    Part { message: Some(message(text)), ..Part::default() }
+pub(crate) fn more(text: &'static str) -> Box<Part> {
+    Box::new(Part { message: Some(message(text)), ..Part::default() })
 }
 
 /// A whole answer, or the last message of one.
-pub(crate) fn answer(text: &'static str) -> Part {
+pub(crate) fn answer(text: &'static str) -> Box<Part> {
     let ending =
         Ending::Answered { code: Code::OK, message: String::new(), trailers: HeaderMap::new() };
-    Part { ending: Some(ending), ..more(text) }
+    Box::new(Part { ending: Some(ending), ..*more(text) })
 }
 
 /// An answer as it comes up a tunnel.
-pub(crate) fn answer_frame(form: Form, text: &'static str) -> AnswerFrame {
-    AnswerFrame {
+pub(crate) fn answer_frame(form: Form, text: &'static str) -> Box<AnswerFrame> {
+    Box::new(AnswerFrame {
         step: Step { code: Code::OK, form, payload: Bytes::from_static(text.as_bytes()) },
         compressed: false,
         message: String::new(),
         metadata: AnswerMetadata::Classic(HeaderMap::new()),
-    }
+    })
 }
 
 pub(crate) fn text_of(part: &Part) -> &str {

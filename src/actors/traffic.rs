@@ -56,7 +56,8 @@ pub struct Room {
     pub call_buffer: Option<Hold>,
 }
 
-/// A part of an answer, in the order in which it goes to the caller.
+/// A part of an answer, in the order in which it goes to the caller. It travels boxed: it passes
+/// several mailboxes, each of which would copy it.
 #[derive(Debug, Default)]
 pub struct Part {
     /// Initial metadata; in the first part only.
@@ -130,7 +131,7 @@ impl Message {
 
 impl Part {
     /// The end that the gateway makes.
-    pub fn failed(failure: Failure) -> Self {
-        Self { ending: Some(Ending::Failed(failure)), ..Self::default() }
+    pub fn failed(failure: Failure) -> Box<Self> {
+        Box::new(Self { ending: Some(Ending::Failed(failure)), ..Self::default() })
     }
 }

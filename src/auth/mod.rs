@@ -24,7 +24,7 @@ pub struct Keyring {
 /// What the holder of a key may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyGrant {
-    /// The key's name in logs and metrics. Not a secret.
+    /// The key's name in the log. Not a secret.
     pub id: String,
     /// The service names the key is good for.
     pub services: Vec<NamePattern>,

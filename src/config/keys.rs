@@ -18,7 +18,7 @@ pub const KEY_VARIABLE: &str = "ADIT_API_KEY";
 /// The id of the key in [`KEY_VARIABLE`].
 pub const KEY_VARIABLE_ID: &str = "env";
 
-/// Ids appear in every log line and metric about a tunnel, so they are short and plain.
+/// Ids appear in every log line about a tunnel, so they are short and plain.
 const ID_BYTES_MAX: usize = 64;
 
 /// Joins the keys as written to the ring as used.
@@ -83,7 +83,7 @@ fn id(
     let path_of_id = format!("{path}.id");
     let Some(id) = written else {
         if !mistakes.touch(&path_of_id) {
-            mistakes.add(path_of_id, "is required: logs and metrics call the key by it");
+            mistakes.add(path_of_id, "is required: the log calls the key by it");
         }
         return None;
     };
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(
             read(written, &variables).1,
             [
-                "keys[0].id: is required: logs and metrics call the key by it",
+                "keys[0].id: is required: the log calls the key by it",
                 "keys[1].id: must be 1 to 64 letters, digits, `-`, `_` and `.`",
                 "keys[2].id: is the id of ADIT_API_KEY too",
                 "keys[2].key_env: is the same key as `keys[0]`",

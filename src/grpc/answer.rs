@@ -9,7 +9,6 @@ use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::actors::traffic::Ending;
-use crate::tunnel::failure::Failure;
 
 use super::framing::{PREFIX_BYTES, put_prefix};
 use super::metadata::MetadataLimit;
@@ -143,16 +142,4 @@ pub fn http_status(mut respond: SendResponse<Bytes>, code: StatusCode) {
     }
     // A caller that is gone needs no answer.
     drop(respond.send_response(response, true));
-}
-
-/// Ends a call that was not admitted.
-pub fn refuse(
-    respond: SendResponse<Bytes>,
-    content_type: HeaderValue,
-    limit: MetadataLimit,
-    failure: Failure,
-) {
-    let mut writer = AnswerWriter::new(respond, content_type, limit);
-    // A caller that is gone needs no answer.
-    drop(writer.end(Ending::Failed(failure)));
 }

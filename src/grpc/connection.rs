@@ -25,8 +25,8 @@ use super::{body, forward, tunnel};
 const REGISTRY_SERVICE: &str = "/registry.RegistryService/";
 const ESTABLISH_CONNECTION: &str = "/registry.RegistryService/EstablishConnection";
 
-/// Streams that may be open at once. It cannot change later, and a tunnel needs as many as it has
-/// lanes; callers are held to fewer, see `streams_per_connection_max`.
+/// Streams that may be open at once. It cannot change later; callers are held to fewer, see
+/// `streams_per_connection_max`.
 const STREAMS_MAX: u32 = 1_100;
 /// Streams reset before they were accepted: past this the connection is closed (CVE-2023-44487).
 const PENDING_RESETS_MAX: usize = 20;
@@ -219,7 +219,7 @@ fn dispatch(
     }
     let limit = wire.worker.tunnels.limits.streams_per_connection_max;
     if let Some(slot) = shared.take_call_slot(limit) {
-        spawn(forward::serve(request, respond, slot, shared.clone(), wire.clone()));
+        forward::serve(request, respond, slot, shared, wire);
     } else {
         count(Count::StreamRefused);
         respond.send_reset(h2::Reason::REFUSED_STREAM);

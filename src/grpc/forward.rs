@@ -5,89 +5,98 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::{HeaderValue, Request};
+use http::Request;
 use tokio::sync::mpsc;
 
-use crate::actors::entry::Admit;
+use crate::actors::entry::{Admit, EntryHandle};
 use crate::actors::pending::Reply;
 use crate::actors::traffic::{Ending, Message, Part, RequestHead, Room};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
 
-use super::answer::{AnswerWriter, http_status, pieces, refuse};
+use super::answer::{AnswerWriter, http_status, pieces};
 use super::connection::{CallSlot, Shared};
 use super::conversation::{HangUp, Licence, Word, Words, licences, replies, speak};
-use super::head::{self, NotAdmitted};
+use super::head;
 use super::stream::{MessageStream, Next};
 use super::wire::Wire;
 
 /// Serves one call until its end, or until its caller is gone.
-pub async fn serve(
+pub fn serve(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
-    _slot: CallSlot,
-    shared: Rc<Shared>,
-    wire: Rc<Wire>,
+    slot: CallSlot,
+    shared: &Shared,
+    wire: &Wire,
 ) {
     let (parts, body) = request.into_parts();
     let content_type = match head::content_type(&parts) {
         Ok(content_type) => content_type,
         Err(code) => return http_status(respond, code),
     };
-    let body = MessageStream::new(body, wire.worker.tunnels.limits.message_bytes_max);
-    match head::read(parts, &shared, &wire) {
-        Ok(head) => call(head, body, respond, content_type, &wire).await,
-        Err(NotAdmitted::Http(code)) => http_status(respond, code),
-        Err(NotAdmitted::Grpc(failure)) => {
-            count(Count::CallFailed);
-            refuse(respond, content_type, wire.metadata_limit, failure);
-        }
-    }
+    let writer = AnswerWriter::new(respond, content_type, wire.metadata_limit);
+    let head = match head::read(parts, shared, wire) {
+        Ok(head) => Arc::new(head),
+        Err(failure) => return refuse(writer, failure),
+    };
+    let limits = &wire.worker.tunnels.limits;
+    let body = MessageStream::new(body, limits.message_bytes_max);
+    let (for_pending, replies) = replies(limits);
+    let listener = Listener::new(writer, replies);
+    let caller = Caller { head, body, for_pending, entry: wire.worker.entry.clone(), _slot: slot };
+    actix_rt::spawn(caller.call(listener));
 }
 
-async fn call(
-    head: RequestHead,
-    mut body: MessageStream,
-    respond: SendResponse<Bytes>,
-    content_type: HeaderValue,
-    wire: &Wire,
-) {
-    // Most calls have said all they will by now, and then the first hop takes everything along.
-    let first = match now_or_later(body.next()).await.map(word) {
-        None => None,
-        Some(Word::Said(said)) => Some(said),
-        Some(Word::Failed(failure)) => {
-            return refuse(respond, content_type, wire.metadata_limit, failure);
+/// Ends a call that is not admitted.
+fn refuse(mut writer: AnswerWriter, failure: Failure) {
+    count(Count::CallFailed);
+    // A caller that is gone needs no answer.
+    drop(writer.end(Ending::Failed(failure)));
+}
+
+/// A call before it is admitted. A task's future is copied when it is started, so what is large is
+/// behind a pointer: the head here, the listener, and the speaker that most calls do not need.
+struct Caller {
+    head: Arc<RequestHead>,
+    body: MessageStream,
+    for_pending: mpsc::Sender<Reply>,
+    entry: EntryHandle,
+    _slot: CallSlot,
+}
+
+impl Caller {
+    async fn call(self, mut listener: Box<Listener>) {
+        let Self { head, mut body, for_pending, entry, _slot } = self;
+        // Most calls have said all they will by now, and then the first hop takes everything along.
+        let first = match now_or_later(body.next()).await.map(word) {
+            None => None,
+            Some(Word::Said(said)) => Some(said),
+            Some(Word::Failed(failure)) => return refuse(listener.writer, failure),
+        };
+        let begun = first.is_some();
+        let whole = matches!(first, Some(Said::LastMessage(_) | Said::HalfClose));
+        let speaker = (!whole).then(|| {
+            let (for_speaker, licences) = licences();
+            listener.for_speaker = Some(for_speaker);
+            Box::pin(speak(body, begun, licences))
+        });
+        entry.admit(Admit { head, first, replies: for_pending });
+        let mut listening = pin!(listener.listen());
+        if let Some(speaker) = speaker {
+            tokio::select! {
+                biased;
+                () = &mut listening => return,
+                () = speaker => {}
+            }
         }
-    };
-    let begun = first.is_some();
-    let whole = matches!(first, Some(Said::LastMessage(_) | Said::HalfClose));
-    let (for_pending, replies) = replies(&wire.worker.tunnels.limits);
-    let (for_speaker, licences) = licences();
-    wire.worker.entry.admit(Admit { head, first, replies: for_pending });
-    let listener = Listener {
-        replies,
-        for_speaker: Some(for_speaker).filter(|_| !whole),
-        writer: AnswerWriter::new(respond, content_type, wire.metadata_limit),
-        backlog: VecDeque::new(),
-        hang_up: HangUp::default(),
-    };
-    if whole {
-        return listener.listen().await;
+        listening.await;
     }
-    let mut listening = pin!(listener.listen());
-    tokio::select! {
-        biased;
-        () = &mut listening => return,
-        () = speak(body, begun, licences) => {}
-    }
-    listening.await;
 }
 
 /// What comes of a future now; it is not waited for.
@@ -128,7 +137,7 @@ struct Listener {
     for_speaker: Option<mpsc::Sender<Licence>>,
     writer: AnswerWriter,
     /// Parts that came while the caller was not reading.
-    backlog: VecDeque<Part>,
+    backlog: VecDeque<Box<Part>>,
     hang_up: HangUp,
 }
 
@@ -151,7 +160,12 @@ impl From<h2::Error> for Stopped {
 }
 
 impl Listener {
-    async fn listen(mut self) {
+    fn new(writer: AnswerWriter, replies: mpsc::Receiver<Reply>) -> Box<Self> {
+        let (backlog, hang_up) = (VecDeque::new(), HangUp::default());
+        Box::new(Self { replies, for_speaker: None, writer, backlog, hang_up })
+    }
+
+    async fn listen(&mut self) {
         loop {
             let Some(part) = self.next_part().await else { return };
             let last = part.ending.is_some();
@@ -168,7 +182,7 @@ impl Listener {
     }
 
     /// The next part of the answer; `None` when the caller is gone.
-    async fn next_part(&mut self) -> Option<Part> {
+    async fn next_part(&mut self) -> Option<Box<Part>> {
         loop {
             if let Some(part) = self.backlog.pop_front() {
                 return Some(part);
@@ -193,7 +207,7 @@ impl Listener {
         }
     }
 
-    fn hear(&mut self, reply: Option<Reply>) -> Option<Part> {
+    fn hear(&mut self, reply: Option<Reply>) -> Option<Box<Part>> {
         let licence = match reply {
             Some(Reply::Part(part)) => return Some(part),
             // Every call is told its end; whoever drops the line without has broken.
@@ -214,8 +228,8 @@ impl Listener {
         None
     }
 
-    async fn write(&mut self, part: Part) -> Result<(), Stopped> {
-        let Part { headers, message, ending } = part;
+    async fn write(&mut self, part: Box<Part>) -> Result<(), Stopped> {
+        let Part { headers, message, ending } = *part;
         if headers.is_some() || message.is_some() {
             self.writer.headers(headers)?;
         }
@@ -253,7 +267,7 @@ impl Listener {
         self.backlog.back().is_some_and(|part| part.ending.is_some())
     }
 
-    fn keep(&mut self, part: Part, in_message: bool) -> Result<(), Stopped> {
+    fn keep(&mut self, part: Box<Part>, in_message: bool) -> Result<(), Stopped> {
         match part.ending {
             Some(Ending::Failed(failure)) if failure.drops_backlog() => {
                 Err(Stopped::Failed { failure, in_message })

@@ -13,15 +13,6 @@ use super::metadata;
 use super::timeout;
 use super::wire::Wire;
 
-/// Why a request is answered without a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotAdmitted {
-    /// It is not gRPC: an HTTP status says so.
-    Http(StatusCode),
-    /// It is, and gRPC's status says why not.
-    Grpc(Failure),
-}
-
 /// Checks that a request is gRPC; returns its content-type.
 ///
 /// # Errors
@@ -40,19 +31,18 @@ pub fn content_type(parts: &Parts) -> Result<HeaderValue, StatusCode> {
 ///
 /// # Errors
 ///
-/// Says how the request is to be answered instead.
-pub fn read(parts: Parts, shared: &Shared, wire: &Wire) -> Result<RequestHead, NotAdmitted> {
-    content_type(&parts).map_err(NotAdmitted::Http)?;
+/// Why the call is not admitted.
+pub fn read(parts: Parts, shared: &Shared, wire: &Wire) -> Result<RequestHead, Failure> {
     let mut headers = parts.headers;
-    check_key(&headers, wire).map_err(NotAdmitted::Grpc)?;
+    check_key(&headers, wire)?;
     // `path` is without the query, which is no part of a method.
     let path = MethodPath::parse(parts.uri.path())
         .filter(|path| shared.roles.callers && !admission::is_reserved(path.service()))
-        .ok_or(NotAdmitted::Grpc(Failure::UnknownService))?;
-    let deadline = deadline(&headers).map_err(NotAdmitted::Grpc)?;
+        .ok_or(Failure::UnknownService)?;
+    let deadline = deadline(&headers)?;
     metadata::strip(&mut headers);
     if !wire.metadata_limit.admits_request(&headers) {
-        return Err(NotAdmitted::Grpc(Failure::MetadataTooLarge));
+        return Err(Failure::MetadataTooLarge);
     }
     Ok(RequestHead { path, headers, deadline })
 }

@@ -149,7 +149,7 @@ impl PeerCalls {
             peer_request: peer_request.clone(),
             streamed: false,
             encoding: None,
-            part: Box::new(Part::failed(failure)),
+            part: Part::failed(failure),
         };
         self.down.push_reply(response);
     }
@@ -167,7 +167,11 @@ impl PeerCalls {
             .insert(id.clone(), Live { words, failed, buffer, half_closed: whole, single });
         let (for_pending, replies) = replies(&limits);
         let (for_speaker, licences) = licences();
-        self.wire.worker.entry.admit(Admit { head, first: Some(said), replies: for_pending });
+        self.wire.worker.entry.admit(Admit {
+            head: Arc::new(head),
+            first: Some(said),
+            replies: for_pending,
+        });
         let answerer = Answerer {
             replies,
             failures,
@@ -178,6 +182,7 @@ impl PeerCalls {
             request: RequestId::random(),
             held: (kind == StreamType::Unary).then(Hold::default),
             encoding: None,
+            headers: None,
             hang_up: HangUp::default(),
             given_up: false,
             _over: Over { live: self.live.clone(), id },
@@ -290,6 +295,8 @@ struct Answerer {
     /// While set, the answer may still turn out to be one frame.
     held: Option<Hold>,
     encoding: Option<HeaderValue>,
+    /// Initial metadata that came before the first message.
+    headers: Option<HeaderMap>,
     hang_up: HangUp,
     given_up: bool,
     _over: Over,
@@ -297,7 +304,7 @@ struct Answerer {
 
 /// The first part of an answer that may be its only message.
 #[derive(Default)]
-struct Hold(Option<Part>);
+struct Hold(Option<Box<Part>>);
 
 /// Takes the call off the peer's list when it is over.
 struct Over {
@@ -329,7 +336,7 @@ impl Answerer {
     }
 
     /// The next part of the answer, if that is what comes next.
-    async fn next_part(&mut self) -> Option<Part> {
+    async fn next_part(&mut self) -> Option<Box<Part>> {
         let reply = tokio::select! {
             biased;
             reply = self.replies.recv() => reply,
@@ -364,7 +371,13 @@ impl Answerer {
     }
 
     /// Sends a part, or holds it while it may be all. `false` when the tunnel is gone.
-    async fn take(&mut self, part: Part) -> bool {
+    async fn take(&mut self, mut part: Box<Part>) -> bool {
+        // A frame without a payload would be an empty message: headers alone wait for one.
+        if part.message.is_none() && part.ending.is_none() {
+            self.headers = part.headers;
+            return true;
+        }
+        part.headers = part.headers.take().or_else(|| self.headers.take());
         let Some(hold) = &mut self.held else { return self.push(true, part).await };
         match (hold.0.take(), part) {
             (None, part) if part.ending.is_none() => {
@@ -372,9 +385,9 @@ impl Answerer {
                 true
             }
             (None, part) => self.push(false, part).await,
-            (Some(first), part) if part.message.is_none() && part.ending.is_some() => {
-                let whole = Part { ending: part.ending, ..first };
-                self.push(false, whole).await
+            (Some(mut first), part) if part.message.is_none() && part.ending.is_some() => {
+                first.ending = part.ending;
+                self.push(false, first).await
             }
             (Some(first), part) => {
                 self.held = None;
@@ -383,7 +396,7 @@ impl Answerer {
         }
     }
 
-    async fn push(&mut self, streamed: bool, mut part: Part) -> bool {
+    async fn push(&mut self, streamed: bool, mut part: Box<Part>) -> bool {
         let cost = part.message.as_ref().map_or(MESSAGE_OVERHEAD_BYTES, Message::cost);
         let permit: Option<Permit> = self.credit.take(cost).await;
         if permit.is_none() {
@@ -396,7 +409,7 @@ impl Answerer {
             peer_request: self.peer_request.clone(),
             streamed,
             encoding: self.encoding.clone(),
-            part: Box::new(part),
+            part,
         };
         self.down.push(self.request, false, response);
         true

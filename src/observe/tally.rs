@@ -13,6 +13,8 @@ pub enum Count {
     CallAnswered,
     /// Calls ended by the gateway.
     CallFailed,
+    /// Calls put through again because their tunnel ended before its peer saw them.
+    CallPutThroughAgain,
     /// Tunnels opened.
     TunnelOpened,
     /// Tunnels closed.
@@ -41,10 +43,11 @@ pub enum Count {
     Panic,
 }
 
-const COUNTS: [(Count, &str); 16] = [
+const COUNTS: [(Count, &str); 17] = [
     (Count::CallStarted, "calls_started"),
     (Count::CallAnswered, "calls_answered"),
     (Count::CallFailed, "calls_failed"),
+    (Count::CallPutThroughAgain, "calls_put_through_again"),
     (Count::TunnelOpened, "tunnels_opened"),
     (Count::TunnelClosed, "tunnels_closed"),
     (Count::AuthFailed, "auth_failures"),

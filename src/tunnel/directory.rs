@@ -8,6 +8,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
+
 use super::balance::{self, Candidate};
 use super::id::{MethodPath, ServiceName, TunnelId, WorkerId};
 
@@ -25,7 +27,7 @@ pub struct Routing {
 /// The tunnels of the whole gateway, by name. `L` is the way to a tunnel.
 #[derive(Debug)]
 pub struct Directory<L> {
-    tunnels: HashMap<TunnelId, Entry<L>>,
+    tunnels: FxHashMap<TunnelId, Entry<L>>,
     routes: HashMap<ServiceName, Vec<TunnelId>>,
     declared: HashSet<ServiceName>,
     remembered: HashMap<ServiceName, Instant>,
@@ -97,7 +99,7 @@ impl<L> Directory<L> {
         now: Instant,
     ) -> Self {
         Self {
-            tunnels: HashMap::new(),
+            tunnels: FxHashMap::default(),
             routes: HashMap::new(),
             declared: declared.into_iter().collect(),
             remembered: HashMap::new(),

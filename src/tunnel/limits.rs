@@ -44,7 +44,7 @@ pub struct Limits {
     pub names_remembered_max: usize,
     /// A tunnel's first frame must have come by then.
     pub register_timeout: Duration,
-    /// TLS, preface and SETTINGS of a new connection must be done by then.
+    /// Preface and SETTINGS of a new connection must be done by then.
     pub handshake_timeout: Duration,
     /// A plain peer gets whole calls only: the half-close must follow the message within this.
     pub half_close_timeout: Duration,

@@ -71,6 +71,13 @@ impl<F> Outbox<F> {
         withdrawn
     }
 
+    /// Empties the outbox, and gives back the first frames of the calls that the peer never saw.
+    pub fn take_unseen(&mut self) -> Vec<(RequestId, F)> {
+        self.control.clear();
+        let unseen = self.data.drain(..).filter(|queued| queued.opening);
+        unseen.map(|queued| (queued.request, queued.frame)).collect()
+    }
+
     /// How many control frames wait.
     pub fn control_len(&self) -> usize {
         self.control.len()
@@ -101,6 +108,20 @@ mod tests {
         outbox.push_control("cancel");
         let order: Vec<_> = std::iter::from_fn(|| outbox.pop()).collect();
         assert_eq!(order, ["cancel", "first", "second"]);
+    }
+
+    #[test]
+    fn what_the_peer_never_saw_comes_back_and_nothing_stays() {
+        let mut outbox = Outbox::new();
+        let (seen, unseen) = (RequestId::random(), RequestId::random());
+        outbox.push(seen, true, "seen 1");
+        assert_eq!(outbox.pop(), Some("seen 1"));
+        outbox.push(seen, false, "seen 2");
+        outbox.push(unseen, true, "unseen 1");
+        outbox.push(unseen, false, "unseen 2");
+        outbox.push_control("heartbeat");
+        assert_eq!(outbox.take_unseen(), [(unseen, "unseen 1")]);
+        assert!(outbox.is_empty());
     }
 
     #[test]

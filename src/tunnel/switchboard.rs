@@ -14,16 +14,18 @@
 //! so it keeps its slot until the peer ends it or the cancel timeout has passed (the heart of
 //! CVE-2025-8671 is a server that forgets such work).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
 
 use super::id::{RequestId, TunnelId};
 
 /// The calls of one worker's tunnels. `C` is a caller.
 #[derive(Debug)]
 pub struct Switchboard<C> {
-    calls: HashMap<RequestId, Call<C>>,
-    tunnels: HashMap<TunnelId, usize>,
+    calls: FxHashMap<RequestId, Call<C>>,
+    tunnels: FxHashMap<TunnelId, usize>,
     leaving: VecDeque<(Instant, RequestId)>,
     calls_per_tunnel_max: usize,
     cancel_timeout: Duration,
@@ -58,8 +60,8 @@ impl<C> Switchboard<C> {
     /// A board without tunnels.
     pub fn new(calls_per_tunnel_max: usize, cancel_timeout: Duration) -> Self {
         Self {
-            calls: HashMap::new(),
-            tunnels: HashMap::new(),
+            calls: FxHashMap::default(),
+            tunnels: FxHashMap::default(),
             leaving: VecDeque::new(),
             calls_per_tunnel_max,
             cancel_timeout,

@@ -7,7 +7,7 @@ use adit::grpc::proto::streaming_info::StreamType;
 use adit::grpc::proto::{Cancel, ForwardRequest, StreamingInfo};
 use serde_json::json;
 
-use crate::support::peer::with_headers;
+use crate::support::peer::{slice, with_headers};
 use crate::support::{Gateway, Peer, error, ok, stream_end, stream_part};
 
 fn whole(id: &str, path: &str, payload: &'static str) -> ForwardRequest {
@@ -117,6 +117,25 @@ async fn a_peers_stream_goes_both_ways() {
     assert!(server.request().await.streaming_info.unwrap().is_stream_end);
     server.answer(stream_end(&request)).await;
     assert!(client.response().await.streaming_info.unwrap().is_stream_end);
+}
+
+#[tokio::test]
+async fn headers_that_come_before_the_first_message_make_no_empty_one() {
+    let gateway = Gateway::start();
+    let mut server = gateway.peer("demo.Echo").await;
+    let mut client = gateway.peer_with(&[], &[]).await;
+    for request in [whole("w", "/demo.Echo/Say", ""), streamed("s", "/demo.Echo/Say", "", true)] {
+        ask(&mut client, request).await;
+        let request = server.request().await;
+        let first = with_headers(slice(&request, 0, false, "hi "), &[("x-back", "b")]);
+        server.answer(first).await;
+        server.answer(slice(&request, 1, true, "back")).await;
+        let response = client.response().await;
+        assert_eq!(
+            (&response.payload[..], response.headers["x-back"].as_str()),
+            (&b"hi back"[..], "b")
+        );
+    }
 }
 
 #[tokio::test]

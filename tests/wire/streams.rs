@@ -1,11 +1,11 @@
 //! Calls that are more than one message, in either direction.
 
 use adit::grpc::proto::streaming_info::StreamType;
-use adit::grpc::proto::{ForwardRequest, ForwardResponse, ResponseStreamInfo, StreamingInfo};
+use adit::grpc::proto::{ForwardRequest, ForwardResponse, StreamingInfo};
 use bytes::Bytes;
 use h2::Reason;
 
-use crate::support::peer::with_headers;
+use crate::support::peer::{slice, with_headers};
 use crate::support::{Gateway, call_whole, error, ok, stream_end, stream_part};
 
 fn form(request: &ForwardRequest) -> (StreamType, bool, i64) {
@@ -119,23 +119,6 @@ async fn slices_make_one_message() {
     peer.answer(slice(&request, 0, false, "ab")).await;
     peer.answer(slice(&request, 5, false, "cd")).await;
     call.fails(13, "bad_tunnel_frame").await;
-}
-
-fn slice(
-    request: &ForwardRequest,
-    index: usize,
-    last: bool,
-    text: &'static str,
-) -> ForwardResponse {
-    ForwardResponse {
-        response_stream_info: Some(ResponseStreamInfo {
-            is_streamed: true,
-            chunk_index: i64::try_from(index).unwrap(),
-            is_final_chunk: last,
-            ..ResponseStreamInfo::default()
-        }),
-        ..ok(request, text)
-    }
 }
 
 #[tokio::test]

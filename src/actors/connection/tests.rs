@@ -247,6 +247,26 @@ async fn a_last_frame_that_breaks_a_rule_frees_the_slot_at_once() {
     assert_eq!(line.load.load(Ordering::Relaxed), 0);
 }
 
+#[actix::test]
+async fn a_call_that_waits_in_a_tunnel_that_ends_goes_down_another() {
+    let stage = Stage::new();
+    let first = stage.tunnel(Peer::default()).await;
+    let mut seen = stage.forward();
+    seen.opened().await;
+    first.next_request().await;
+    let mut unseen = stage.forward();
+    unseen.opened().await;
+    settle().await;
+    let second = stage.tunnel(Peer::default()).await;
+
+    first.connection.close(TunnelEnd::PeerLeft);
+    assert_eq!(seen.failure().await, Failure::TunnelLost);
+    unseen.opened().await;
+    assert_eq!(second.next_request().await.0, unseen.request);
+    second.connection.answered(unseen.request, answer_frame(Form::Whole, "from the second"));
+    assert_eq!(text_of(&unseen.part().await), "from the second");
+}
+
 // === Frames of callers ===
 
 #[actix::test]

@@ -29,6 +29,7 @@ async fn a_tunnel_silent_for_two_minutes_is_closed_and_its_calls_are_lost_at_onc
     let since = tokio::time::Instant::now();
     let mut call = stage.forward();
     call.opened().await;
+    tunnel.next_request().await;
 
     assert_eq!(call.failure().await, Failure::TunnelLost);
     let took = since.elapsed();

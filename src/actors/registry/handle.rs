@@ -13,7 +13,7 @@ use crate::tunnel::limits::Limits;
 
 use super::{
     CallFailed, CallUnseen, Drain, ForwardRequest, ForwardResponse, HangUp, Inquire, Meet,
-    OfferTunnel, Registry, SetStanding, TunnelClosed,
+    OfferTunnel, Registry, SetStanding, TakeBack, TunnelClosed,
 };
 
 /// A registry as everyone else sees it.
@@ -74,6 +74,11 @@ impl RegistryHandle {
     /// The last part of an answer.
     pub fn answer(&self, response: ForwardResponse) {
         self.0.do_send(response);
+    }
+
+    /// A call that its tunnel cannot carry any more, and of which the peer has seen nothing.
+    pub fn take_back(&self, call: TakeBack) {
+        self.0.do_send(call);
     }
 
     /// The gateway ends a call whose peer may still be working on it.

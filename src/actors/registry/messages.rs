@@ -158,7 +158,21 @@ pub struct ForwardResponse {
     /// The tunnel that brought it.
     pub tunnel: TunnelId,
     /// The part.
-    pub part: Part,
+    pub part: Box<Part>,
+}
+
+/// The tunnel is ending and its peer never saw this call.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct TakeBack {
+    /// The call.
+    pub request: RequestId,
+    /// The tunnel.
+    pub tunnel: TunnelId,
+    /// Its head.
+    pub head: Arc<RequestHead>,
+    /// Its first frame.
+    pub first: Frame<Message>,
 }
 
 /// The gateway ends a call; its peer may still be working on it.
@@ -236,7 +250,6 @@ pub struct TunnelOpened;
 /// To a pending call: what became of its request.
 #[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
-#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 pub enum Outcome {
     /// A tunnel has the first frame.
     Opened {
@@ -252,7 +265,7 @@ pub enum Outcome {
     /// Nobody takes it.
     Refused(Failure),
     /// A part of the answer.
-    Part(Part),
+    Part(Box<Part>),
 }
 
 /// The tunnel that carries a call, for as long as the call goes on: dropped before, in whatever

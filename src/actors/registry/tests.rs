@@ -1,5 +1,7 @@
 //! A registry between stand-ins for callers and tunnels.
 
+mod taken_back;
+
 use super::*;
 use crate::actors::testing::{
     Peer, SAY, Stage, answer, message, next, pass, probe, registry_settings, settle, text_of,
@@ -422,17 +424,6 @@ async fn a_tunnel_whose_end_has_reached_only_some_registries_is_no_tunnel_to_the
     stage.registries[1].0.do_send(DetachTunnel { tunnel: wire.id });
     settle().await;
     assert_eq!(stage.forward().refused().await, Failure::NoTunnel);
-}
-
-#[actix::test]
-async fn calls_of_tunnels_that_are_closed_on_purpose_are_told_so() {
-    let stage = Stage::new();
-    let wire = stage.attach(Peer::default()).await;
-    let mut call = stage.forward();
-    call.opened().await;
-    stage.registry().drain(Some(TunnelEnd::Draining));
-    stage.registry().tunnel_closed(wire.id);
-    assert_eq!(call.failure().await, Failure::Draining);
 }
 
 // === Crashes ===

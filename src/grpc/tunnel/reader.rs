@@ -69,7 +69,7 @@ impl Reader {
 
     fn hand_on(&self, incoming: Incoming, calls: &mut PeerCalls) -> Result<(), TunnelEnd> {
         match incoming {
-            Incoming::Answer(Some(request), frame) => self.connection.answered(request, *frame),
+            Incoming::Answer(Some(request), frame) => self.connection.answered(request, frame),
             // An id that the gateway cannot have made.
             Incoming::Answer(None, _) => count(Count::FrameLate),
             Incoming::Request(request) => calls.frame(request),

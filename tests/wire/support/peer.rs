@@ -7,7 +7,7 @@ use adit::grpc::proto::connection_message::MessageType;
 use adit::grpc::proto::connection_status::Status;
 use adit::grpc::proto::{
     Cancel, ConnectionMessage, ConnectionRegister, ConnectionStatus, ForwardRequest,
-    ForwardResponse, Heartbeat, StreamingInfo,
+    ForwardResponse, Heartbeat, ResponseStreamInfo, StreamingInfo,
 };
 use bytes::Bytes;
 use h2::Reason;
@@ -205,6 +205,24 @@ pub(crate) fn stream_part(request: &ForwardRequest, payload: impl Into<Bytes>) -
 pub(crate) fn stream_end(request: &ForwardRequest) -> ForwardResponse {
     let info = StreamingInfo { is_stream_end: true, ..StreamingInfo::default() };
     ForwardResponse { streaming_info: Some(info), ..ok(request, Bytes::new()) }
+}
+
+/// A slice of one message; the `last` ends the call with status 0.
+pub(crate) fn slice(
+    request: &ForwardRequest,
+    index: usize,
+    last: bool,
+    text: &'static str,
+) -> ForwardResponse {
+    ForwardResponse {
+        response_stream_info: Some(ResponseStreamInfo {
+            is_streamed: true,
+            chunk_index: i64::try_from(index).unwrap(),
+            is_final_chunk: last,
+            ..ResponseStreamInfo::default()
+        }),
+        ..ok(request, text)
+    }
 }
 
 /// A response with headers as a map.
