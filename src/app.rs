@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_rt::Arbiter;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::actors::entry::EntryHandle;
 use crate::actors::registry::{self, RegistryHandle};
 use crate::actors::worker::{self, Worker};
+use crate::auth::guesses::Guesses;
 use crate::auth::{KeyGrant, Keyring};
 use crate::config::{Config, Listener};
 use crate::grpc::connection::Keepalive;
@@ -87,6 +88,7 @@ struct WorkerHandle {
 #[derive(Clone)]
 struct WireSettings {
     keyring: Arc<Keyring>,
+    guesses: Arc<Mutex<Guesses>>,
     require_caller_key: bool,
     metadata_limit: MetadataLimit,
     keepalive: Keepalive,
@@ -116,6 +118,7 @@ impl Gateway {
         };
         let wire = WireSettings {
             keyring: Arc::new(config.keys),
+            guesses: Arc::new(Mutex::new(Guesses::new(limits.bad_keys_per_minute_max))),
             require_caller_key: config.require_caller_key,
             metadata_limit: MetadataLimit {
                 bytes_max: limits.metadata_bytes_max,
@@ -259,6 +262,7 @@ fn start_worker(
     let wire = Wire {
         worker,
         keyring: wire.keyring,
+        guesses: wire.guesses,
         require_caller_key: wire.require_caller_key,
         metadata_limit: wire.metadata_limit,
         keepalive: wire.keepalive,

@@ -104,8 +104,9 @@ fn announce(gateway: &Gateway, run_key: Option<&ApiKey>) {
             "No key is configured, so this one was made for this run:\n\n  {key}\n\n\
              Use it like this:\n\n  \
              ADIT_API_KEY={key} python3 examples/python/service.py\n\n\
-             For a key that stays: adit key new",
-            key = key.reveal()
+             For a key that stays: {program} key new",
+            key = key.reveal(),
+            program = std::env::args().next().unwrap_or_else(|| "adit".to_owned())
         ));
     }
 }

@@ -58,6 +58,8 @@ limits_file! {
     tunnels_per_key_max: Count,
     tunnels_per_service_max: Count,
     names_remembered_max: Count,
+    bad_keys_per_minute_max: Count,
+    bad_key_delay: Span,
     register_timeout: Span,
     handshake_timeout: Span,
     half_close_timeout: Span,
@@ -176,6 +178,7 @@ mod tests {
         "call_buffer_bytes_max": "11B", "tunnel_buffer_bytes_max": "12B",
         "services_per_tunnel_max": 13, "service_name_bytes_max": "14B",
         "tunnels_per_key_max": 15, "tunnels_per_service_max": 16, "names_remembered_max": 17,
+        "bad_keys_per_minute_max": 23, "bad_key_delay": "24s",
         "register_timeout": "18s", "handshake_timeout": "19s", "half_close_timeout": "20s",
         "plain_call_timeout": "21s", "cancel_timeout": "22s"
     }"#;
@@ -200,6 +203,8 @@ mod tests {
             tunnels_per_key_max: 15,
             tunnels_per_service_max: 16,
             names_remembered_max: 17,
+            bad_keys_per_minute_max: 23,
+            bad_key_delay: Duration::from_secs(24),
             register_timeout: Duration::from_secs(18),
             handshake_timeout: Duration::from_secs(19),
             half_close_timeout: Duration::from_secs(20),

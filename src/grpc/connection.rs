@@ -25,8 +25,8 @@ use super::{body, forward, tunnel};
 const REGISTRY_SERVICE: &str = "/registry.RegistryService/";
 const ESTABLISH_CONNECTION: &str = "/registry.RegistryService/EstablishConnection";
 
-/// Streams that may be open at once. It cannot change later; callers are held to fewer, see
-/// `streams_per_connection_max`.
+/// Streams that HTTP/2 itself lets be open at once; those over `streams_per_connection_max` are
+/// refused one by one, which a caller may try again elsewhere.
 const STREAMS_MAX: u32 = 1_100;
 /// Streams reset before they were accepted: past this the connection is closed (CVE-2023-44487).
 const PENDING_RESETS_MAX: usize = 20;
@@ -54,12 +54,12 @@ pub struct Shared {
     /// What this connection's listener serves.
     pub roles: Roles,
     tunnel_wanted: Notify,
-    calls: Cell<usize>,
+    streams: Cell<usize>,
 }
 
-/// One caller's stream, counted until it is dropped.
+/// One stream of a connection, counted until it is dropped.
 #[derive(Debug)]
-pub struct CallSlot(Rc<Shared>);
+pub struct StreamSlot(Rc<Shared>);
 
 impl Shared {
     /// Grants the windows of a tunnel to the connection.
@@ -67,18 +67,18 @@ impl Shared {
         self.tunnel_wanted.notify_one();
     }
 
-    fn take_call_slot(self: &Rc<Self>, max: usize) -> Option<CallSlot> {
-        let calls = self.calls.get();
-        (calls < max).then(|| {
-            self.calls.set(calls + 1);
-            CallSlot(self.clone())
+    fn take_slot(self: &Rc<Self>, max: usize) -> Option<StreamSlot> {
+        let streams = self.streams.get();
+        (streams < max).then(|| {
+            self.streams.set(streams + 1);
+            StreamSlot(self.clone())
         })
     }
 }
 
-impl Drop for CallSlot {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
-        self.0.calls.set(self.0.calls.get() - 1);
+        self.0.streams.set(self.0.streams.get() - 1);
     }
 }
 
@@ -95,7 +95,7 @@ pub async fn serve(stream: TcpStream, remote: SocketAddr, roles: Roles, wire: Rc
         Err(elapsed) => return handshake_failed(remote, &elapsed),
     };
     let shared =
-        Rc::new(Shared { remote, roles, tunnel_wanted: Notify::new(), calls: Cell::new(0) });
+        Rc::new(Shared { remote, roles, tunnel_wanted: Notify::new(), streams: Cell::new(0) });
     drive(connection, reads, shared, wire).await;
 }
 
@@ -205,25 +205,25 @@ fn dispatch(
     shared: &Rc<Shared>,
     wire: &Rc<Wire>,
 ) {
+    let limit = wire.worker.tunnels.limits.streams_per_connection_max;
+    let Some(slot) = shared.take_slot(limit) else {
+        count(Count::StreamRefused);
+        return respond.send_reset(h2::Reason::REFUSED_STREAM);
+    };
     let path = request.uri().path();
     if shared.roles.tunnels && path == ESTABLISH_CONNECTION {
-        return spawn(tunnel::serve(request, respond, shared.clone(), wire.clone()));
+        return spawn(tunnel::serve(request, respond, slot, shared.clone(), wire.clone()));
     }
     if shared.roles.tunnels && path.starts_with(REGISTRY_SERVICE) {
         let service = RegistryServiceServer::new(Register);
         return spawn(async move {
+            let _slot = slot;
             if let Err(error) = body::serve(service, request, respond).await {
                 log::debug!("register ended: cause={error}");
             }
         });
     }
-    let limit = wire.worker.tunnels.limits.streams_per_connection_max;
-    if let Some(slot) = shared.take_call_slot(limit) {
-        forward::serve(request, respond, slot, shared, wire);
-    } else {
-        count(Count::StreamRefused);
-        respond.send_reset(h2::Reason::REFUSED_STREAM);
-    }
+    forward::serve(request, respond, slot, shared, wire);
 }
 
 fn spawn(stream: impl Future<Output = ()> + 'static) {

@@ -21,7 +21,7 @@ use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
 
 use super::answer::{AnswerWriter, http_status, pieces};
-use super::connection::{CallSlot, Shared};
+use super::connection::{Shared, StreamSlot};
 use super::conversation::{HangUp, Licence, Word, Words, licences, replies, speak};
 use super::head;
 use super::stream::{MessageStream, Next};
@@ -31,7 +31,7 @@ use super::wire::Wire;
 pub fn serve(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
-    slot: CallSlot,
+    slot: StreamSlot,
     shared: &Shared,
     wire: &Wire,
 ) {
@@ -67,7 +67,7 @@ struct Caller {
     body: MessageStream,
     for_pending: mpsc::Sender<Reply>,
     entry: EntryHandle,
-    _slot: CallSlot,
+    _slot: StreamSlot,
 }
 
 impl Caller {

@@ -37,6 +37,11 @@ impl Deframer {
         Self { chunk: Bytes::new(), gathered: BytesMut::new(), message_bytes_max }
     }
 
+    /// From now on messages may have up to `message_bytes_max` bytes.
+    pub fn admit(&mut self, message_bytes_max: usize) {
+        self.message_bytes_max = message_bytes_max;
+    }
+
     /// Adds the next chunk. [`Self::next_message`] must have been asked until it had nothing.
     pub fn push(&mut self, chunk: Bytes) {
         if self.is_empty() {

@@ -76,6 +76,11 @@ impl MessageStream {
         Self { stream, deframer: Deframer::new(message_bytes_max) }
     }
 
+    /// From now on messages may have up to `message_bytes_max` bytes.
+    pub fn admit(&mut self, message_bytes_max: usize) {
+        self.deframer.admit(message_bytes_max);
+    }
+
     /// What comes next. The sender's window grows only as this is asked.
     pub async fn next(&mut self) -> Next {
         loop {

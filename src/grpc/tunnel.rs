@@ -9,6 +9,7 @@ mod registration;
 mod writer;
 
 use std::rc::Rc;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -18,6 +19,7 @@ use http::{HeaderValue, Request, Response, header};
 use crate::actors::connection::{Abilities, ConnectionHandle, Opening};
 use crate::actors::credit::Credit;
 use crate::actors::down::{Down, DownEnd, down};
+use crate::auth::guesses::Judgement;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::tunnel::allowance::Allowance;
@@ -26,7 +28,7 @@ use crate::tunnel::id::{ServiceName, TunnelId};
 use crate::tunnel::liveness::LastSeen;
 
 use super::answer::http_status;
-use super::connection::Shared;
+use super::connection::{Shared, StreamSlot};
 use super::encode::Rules;
 use super::head;
 use super::status;
@@ -41,6 +43,7 @@ use writer::Writer;
 pub async fn serve(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
+    _slot: StreamSlot,
     shared: Rc<Shared>,
     wire: Rc<Wire>,
 ) {
@@ -50,16 +53,16 @@ pub async fn serve(
         Err(code) => return http_status(respond, code),
     };
     let Ok(mut stream) = respond.send_response(response_head(content_type), false) else { return };
-    let mut frames = MessageStream::new(body, wire.worker.tunnels.limits.peer_frame_bytes_max);
+    let mut frames = MessageStream::new(body, registration::FRAME_BYTES_MAX);
     match registration::wait(&mut frames, &wire).await {
         Ok(registration) => {
+            frames.admit(wire.worker.tunnels.limits.peer_frame_bytes_max);
             shared.becomes_tunnel();
             run(registration, frames, stream, &shared, &wire).await;
         }
         Err(end) => {
             if end == TunnelEnd::BadKey {
-                count(Count::AuthFailed);
-                log::warn!("tunnel refused: remote={} key_id=unknown", shared.remote);
+                wrong_key(&shared, &wire).await;
             } else {
                 log::info!("tunnel refused: remote={} reason={end}", shared.remote);
             }
@@ -67,6 +70,24 @@ pub async fn serve(
             drop(stream.send_trailers(status::tunnel_trailers(&end)));
         }
     }
+}
+
+/// Logs a wrong key, and waits when there are too many of them.
+async fn wrong_key(shared: &Shared, wire: &Wire) {
+    count(Count::AuthFailed);
+    let (address, now) = (shared.remote.ip(), tokio::time::Instant::now().into_std());
+    // The table is only counted in: a panic in between leaves it usable.
+    let guesses =
+        wire.guesses.lock().unwrap_or_else(PoisonError::into_inner).wrong_key(address, now);
+    match guesses {
+        Judgement::Answer => {
+            log::warn!("tunnel refused: remote={} key_id=unknown", shared.remote);
+            return;
+        }
+        Judgement::TurnedLate => log::warn!("wrong keys are answered late: address={address}"),
+        Judgement::Late => {}
+    }
+    tokio::time::sleep(wire.worker.tunnels.limits.bad_key_delay).await;
 }
 
 fn response_head(content_type: HeaderValue) -> Response<()> {
@@ -117,7 +138,7 @@ struct Parts {
 
 fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -> Parts {
     let limits = &wire.worker.tunnels.limits;
-    let Registration { key, services, features, streams } = registration;
+    let Registration { key, services, features } = registration;
     let now = tokio::time::Instant::now().into_std();
     let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
     let credit = Credit::new(limits.tunnel_queue_bytes_max);
@@ -127,7 +148,11 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
         worker: wire.worker.id,
         key,
         services,
-        abilities: Abilities { plain: features.is_plain(), streams, cancels: features.cancel },
+        abilities: Abilities {
+            plain: features.is_plain(),
+            streams: features.stream,
+            cancels: features.cancel,
+        },
         down: down.clone(),
         credit: credit.clone(),
         buffer: buffer.clone(),

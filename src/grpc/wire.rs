@@ -1,11 +1,12 @@
 //! What the wire of one worker knows of the rest of the gateway.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
 use crate::actors::worker::Worker;
 use crate::auth::Keyring;
+use crate::auth::guesses::Guesses;
 use crate::tunnel::allowance::Allowance;
 
 use super::connection::Keepalive;
@@ -18,6 +19,8 @@ pub struct Wire {
     pub worker: Worker,
     /// Who may open a tunnel, and who may call.
     pub keyring: Arc<Keyring>,
+    /// Wrong keys of the whole gateway, looked at only when there is one.
+    pub guesses: Arc<Mutex<Guesses>>,
     /// Whether callers must show a key.
     pub require_caller_key: bool,
     /// How much metadata a call may have.

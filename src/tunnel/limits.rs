@@ -11,7 +11,7 @@ pub struct Limits {
     pub calls_max: usize,
     /// Calls in flight on one tunnel, calls whose caller left included until they are freed.
     pub calls_per_tunnel_max: usize,
-    /// Streams one caller's connection may have open; the next is refused with `REFUSED_STREAM`.
+    /// Streams one connection may have open; the next is refused with `REFUSED_STREAM`.
     pub streams_per_connection_max: usize,
     /// One message, either way, as the caller sees it.
     pub message_bytes_max: usize,
@@ -42,6 +42,10 @@ pub struct Limits {
     pub tunnels_per_service_max: usize,
     /// Names remembered after their last tunnel has gone.
     pub names_remembered_max: usize,
+    /// Wrong keys in a minute from one address; further ones are answered late.
+    pub bad_keys_per_minute_max: usize,
+    /// How late.
+    pub bad_key_delay: Duration,
     /// A tunnel's first frame must have come by then.
     pub register_timeout: Duration,
     /// Preface and SETTINGS of a new connection must be done by then.
@@ -77,6 +81,8 @@ impl Default for Limits {
             tunnels_per_key_max: 64,
             tunnels_per_service_max: 256,
             names_remembered_max: 10_000,
+            bad_keys_per_minute_max: 10,
+            bad_key_delay: Duration::from_mins(1),
             register_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
             half_close_timeout: Duration::from_secs(30),

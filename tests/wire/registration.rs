@@ -1,5 +1,7 @@
 //! Who may open a tunnel, and what happens on it besides calls.
 
+use std::time::{Duration, Instant};
+
 use adit::grpc::proto::connection_message::MessageType;
 use adit::grpc::proto::connection_status::Status;
 use adit::grpc::proto::registry_service_client::RegistryServiceClient;
@@ -31,6 +33,34 @@ async fn a_plain_peer_sees_nothing_new() {
     let status = peer.connected().await;
     assert!(status.features.is_empty());
     assert_eq!(status.workers, 0);
+}
+
+#[tokio::test]
+async fn too_many_wrong_keys_are_answered_late_and_a_right_one_is_not() {
+    let delay = Duration::from_millis(300);
+    let gateway = Gateway::with(json!({ "limits": {
+        "bad_keys_per_minute_max": 2, "bad_key_delay": "300ms",
+    } }));
+    let mut waited = Vec::new();
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let mut peer = Peer::dial(gateway.address()).await;
+        peer.register("wrong", &["demo.Echo"], &[]).await;
+        peer.ends(16, "bad_credentials").await;
+        waited.push(begun.elapsed());
+    }
+    // Only the lower bound says something about the gateway; the upper one about the machine.
+    assert!(waited[2] >= delay, "{waited:?}");
+    gateway.peer("demo.Echo").await;
+}
+
+#[tokio::test]
+async fn a_first_frame_that_is_far_too_large_ends_the_stream_before_it_has_come() {
+    let gateway = Gateway::start();
+    let mut peer = Peer::dial(gateway.address()).await;
+    let announced = 2 * 1024 * 1024 + 1_u32;
+    peer.send_raw(&[&[0], &announced.to_be_bytes()[..]].concat()).await;
+    peer.ends(8, "message_too_large").await;
 }
 
 #[tokio::test]

@@ -10,6 +10,9 @@ use crate::tunnel::admission;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::ServiceName;
 
+/// The first frame: whoever sends it has shown no key yet. Far more than names and a key need.
+pub(super) const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// A peer that may open a tunnel.
 #[derive(Debug)]
 pub(super) struct Registration {
@@ -17,10 +20,8 @@ pub(super) struct Registration {
     pub(super) key: String,
     /// The names it may serve.
     pub(super) services: Vec<ServiceName>,
-    /// What it asked for.
+    /// What it asked for, or its key grants it.
     pub(super) features: Features,
-    /// Whether it takes calls that are not one whole message: it asked, or its key says so.
-    pub(super) streams: bool,
 }
 
 /// Waits for the first frame and judges it.
@@ -35,10 +36,7 @@ pub(super) async fn wait(
     let frame = match next {
         Next::Message { message, .. } if message.flag == 0 => message.payload,
         Next::Message { .. } => return Err(TunnelEnd::RegisterFirst),
-        Next::TooLarge => {
-            let max = wire.worker.tunnels.limits.peer_frame_bytes_max;
-            return Err(TunnelEnd::FrameTooLarge { max });
-        }
+        Next::TooLarge => return Err(TunnelEnd::FrameTooLarge { max: FRAME_BYTES_MAX }),
         Next::End | Next::CutOff | Next::Broken => return Err(TunnelEnd::PeerLeft),
     };
     match decode::incoming(frame) {
@@ -58,7 +56,7 @@ fn judge(register: ConnectionRegister, wire: &Wire) -> Result<Registration, Tunn
     let limits = &wire.worker.tunnels.limits;
     let services = admission::check_names(&services, limits, |name| grant.allows(name))
         .map_err(TunnelEnd::Rejected)?;
-    let features = Features::asked(&features);
-    let streams = features.stream || grant.stream;
-    Ok(Registration { key: grant.id.clone(), services, features, streams })
+    let mut features = Features::asked(&features);
+    features.stream |= grant.stream;
+    Ok(Registration { key: grant.id.clone(), services, features })
 }
