@@ -18,7 +18,7 @@ use crate::actors::worker::{self, Worker};
 use crate::auth::guesses::Guesses;
 use crate::auth::{KeyGrant, Keyring};
 use crate::config::{Config, Listener};
-use crate::grpc::connection::Keepalive;
+use crate::grpc::keepalive::Keepalive;
 use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
 use crate::grpc::metadata::MetadataLimit;
 use crate::grpc::wire::{Phase, Roles, Wire};

@@ -11,7 +11,7 @@ use super::shapes::Count;
 use super::units::Span;
 use super::{Config, ConfigError, Environment, Listener};
 use super::{KEY_VARIABLE, keys, listeners};
-use crate::grpc::connection::Keepalive;
+use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::liveness::Patience;
 

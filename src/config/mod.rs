@@ -25,7 +25,7 @@ pub use keys::{KEY_VARIABLE, KEY_VARIABLE_ID};
 pub use mistakes::Mistake;
 
 use crate::auth::Keyring;
-use crate::grpc::connection::Keepalive;
+use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::Patience;

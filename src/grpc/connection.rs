@@ -1,25 +1,22 @@
 //! One HTTP/2 connection: its settings, its keepalive, and who serves each of its streams.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
-use h2::{Ping, PingPong, RecvStream};
 use http::Request;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use crate::observe::tally::{Count, count};
 
 use super::proto::registry_service_server::RegistryServiceServer;
 use super::register::Register;
 use super::socket::{Reads, Socket};
-use super::wire::{Phase, Roles, Wire};
+use super::wire::{Phase, Roles, Shared, Wire};
 use super::{body, forward, tunnel};
 
 const REGISTRY_SERVICE: &str = "/registry.RegistryService/";
@@ -46,42 +43,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const TUNNEL_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const TUNNEL_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
-/// What the streams of one connection share.
-#[derive(Debug)]
-pub struct Shared {
-    /// The other end.
-    pub remote: SocketAddr,
-    /// What this connection's listener serves.
-    pub roles: Roles,
-    tunnel_wanted: Notify,
-    streams: Cell<usize>,
-}
-
-/// One stream of a connection, counted until it is dropped.
-#[derive(Debug)]
-pub struct StreamSlot(Rc<Shared>);
-
-impl Shared {
-    /// Grants the windows of a tunnel to the connection.
-    pub fn becomes_tunnel(&self) {
-        self.tunnel_wanted.notify_one();
-    }
-
-    fn take_slot(self: &Rc<Self>, max: usize) -> Option<StreamSlot> {
-        let streams = self.streams.get();
-        (streams < max).then(|| {
-            self.streams.set(streams + 1);
-            StreamSlot(self.clone())
-        })
-    }
-}
-
-impl Drop for StreamSlot {
-    fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-    }
-}
-
 /// Serves one connection until it ends.
 pub async fn serve(stream: TcpStream, remote: SocketAddr, roles: Roles, wire: Rc<Wire>) {
     let _counted = wire.connections.take(1);
@@ -94,8 +55,7 @@ pub async fn serve(stream: TcpStream, remote: SocketAddr, roles: Roles, wire: Rc
         Ok(Err(error)) => return handshake_failed(remote, &error),
         Err(elapsed) => return handshake_failed(remote, &elapsed),
     };
-    let shared =
-        Rc::new(Shared { remote, roles, tunnel_wanted: Notify::new(), streams: Cell::new(0) });
+    let shared = Rc::new(Shared::new(remote, roles));
     drive(connection, reads, shared, wire).await;
 }
 
@@ -125,7 +85,7 @@ async fn drive(
 ) {
     let mut phase = wire.phase.clone();
     let ping_pong = connection.ping_pong();
-    let mut dead = pin!(keepalive(ping_pong, reads, wire.keepalive));
+    let mut dead = pin!(wire.keepalive.until_dead(ping_pong, reads));
     let mut drains = *phase.borrow_and_update() != Phase::Serving;
     if drains {
         connection.graceful_shutdown();
@@ -141,7 +101,7 @@ async fn drive(
                 }
                 None => return,
             },
-            () = shared.tunnel_wanted.notified() => widen(&mut connection),
+            () = shared.tunnel_wanted() => widen(&mut connection),
             // Once draining there is no further phase that a connection would act on.
             Ok(()) = phase.changed(), if !drains => {
                 drains = true;
@@ -160,42 +120,6 @@ fn widen(connection: &mut Connection<Socket, Bytes>) {
     if let Err(error) = connection.set_initial_window_size(TUNNEL_STREAM_WINDOW_BYTES) {
         // Another change of settings is on its way: the tunnel works, with a smaller window.
         log::debug!("tunnel window not widened: cause={error}");
-    }
-}
-
-/// Ends when the other side is gone: it has answered no ping, and sent nothing else, in time.
-async fn keepalive(ping_pong: Option<PingPong>, reads: Reads, keepalive: Keepalive) {
-    let Some(mut ping_pong) = ping_pong else { return std::future::pending().await };
-    let mut seen = reads.count();
-    loop {
-        tokio::time::sleep(keepalive.interval).await;
-        let heard = reads.count() != seen;
-        seen = reads.count();
-        if heard {
-            continue;
-        }
-        // Refused while an earlier ping is still out: then it is that one's answer that counts.
-        drop(ping_pong.send_ping(Ping::opaque()));
-        let pong = std::future::poll_fn(|cx| ping_pong.poll_pong(cx));
-        if tokio::time::timeout(keepalive.timeout, pong).await.is_err() && reads.count() == seen {
-            return;
-        }
-        seen = reads.count();
-    }
-}
-
-/// When connections are pinged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keepalive {
-    /// A connection silent for this long gets a ping.
-    pub interval: Duration,
-    /// It is closed when nothing comes back for this long.
-    pub timeout: Duration,
-}
-
-impl Default for Keepalive {
-    fn default() -> Self {
-        Self { interval: Duration::from_secs(20), timeout: Duration::from_secs(10) }
     }
 }
 

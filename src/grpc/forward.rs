@@ -21,11 +21,10 @@ use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
 
 use super::answer::{AnswerWriter, http_status, pieces};
-use super::connection::{Shared, StreamSlot};
 use super::conversation::{HangUp, Licence, Word, Words, licences, replies, speak};
 use super::head;
 use super::stream::{MessageStream, Next};
-use super::wire::Wire;
+use super::wire::{Shared, StreamSlot, Wire};
 
 /// Serves one call until its end, or until its caller is gone.
 pub fn serve(

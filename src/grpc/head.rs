@@ -8,10 +8,9 @@ use crate::tunnel::admission;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::MethodPath;
 
-use super::connection::Shared;
 use super::metadata;
 use super::timeout;
-use super::wire::Wire;
+use super::wire::{Shared, Wire};
 
 /// Checks that a request is gRPC; returns its content-type.
 ///

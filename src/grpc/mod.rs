@@ -22,6 +22,7 @@ pub mod features;
 pub mod forward;
 pub mod framing;
 pub mod head;
+pub mod keepalive;
 pub mod listener;
 pub mod metadata;
 pub mod peer_call;

@@ -28,12 +28,11 @@ use crate::tunnel::id::{ServiceName, TunnelId};
 use crate::tunnel::liveness::LastSeen;
 
 use super::answer::http_status;
-use super::connection::{Shared, StreamSlot};
 use super::encode::Rules;
 use super::head;
 use super::status;
 use super::stream::MessageStream;
-use super::wire::Wire;
+use super::wire::{Shared, StreamSlot, Wire};
 
 use reader::Reader;
 use registration::Registration;

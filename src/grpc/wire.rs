@@ -1,15 +1,19 @@
-//! What the wire of one worker knows of the rest of the gateway.
+//! What the wire of one worker knows of the rest of the gateway, and the streams of a connection of
+//! each other.
 
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::actors::worker::Worker;
 use crate::auth::Keyring;
 use crate::auth::guesses::Guesses;
 use crate::tunnel::allowance::Allowance;
 
-use super::connection::Keepalive;
+use super::keepalive::Keepalive;
 use super::metadata::MetadataLimit;
 
 /// One worker's surroundings, shared by its connections.
@@ -49,4 +53,51 @@ pub enum Phase {
     Serving,
     /// Letting calls in flight finish.
     Draining,
+}
+
+/// What the streams of one connection share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The other end.
+    pub remote: SocketAddr,
+    /// What this connection's listener serves.
+    pub roles: Roles,
+    tunnel_wanted: Notify,
+    streams: Cell<usize>,
+}
+
+/// One stream of a connection, counted until it is dropped.
+#[derive(Debug)]
+pub struct StreamSlot(Rc<Shared>);
+
+impl Shared {
+    /// A connection without streams.
+    pub fn new(remote: SocketAddr, roles: Roles) -> Self {
+        Self { remote, roles, tunnel_wanted: Notify::new(), streams: Cell::new(0) }
+    }
+
+    /// Waits until a stream has become a tunnel.
+    pub async fn tunnel_wanted(&self) {
+        self.tunnel_wanted.notified().await;
+    }
+
+    /// Grants the windows of a tunnel to the connection.
+    pub fn becomes_tunnel(&self) {
+        self.tunnel_wanted.notify_one();
+    }
+
+    /// Counts one more stream, unless there are `max`.
+    pub fn take_slot(self: &Rc<Self>, max: usize) -> Option<StreamSlot> {
+        let streams = self.streams.get();
+        (streams < max).then(|| {
+            self.streams.set(streams + 1);
+            StreamSlot(self.clone())
+        })
+    }
+}
+
+impl Drop for StreamSlot {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
 }
