@@ -159,9 +159,10 @@ impl Gateway {
                 true
             }
         };
+        self.begin_drain();
         log::info!("draining: calls={} grace={:?}", self.calls.used(), self.drain_grace);
         let drained = tokio::select! {
-            drained = self.drain() => drained,
+            drained = self.finish() => drained,
             _ = stop.recv() => Ended::Forced,
         };
         let ended = if broken { Ended::Broken } else { drained };
@@ -172,8 +173,8 @@ impl Gateway {
         ended
     }
 
-    /// Lets calls in flight finish, then closes tunnels, then waits for connections to close.
-    async fn drain(&self) -> Ended {
+    /// Takes nothing new any more.
+    fn begin_drain(&self) {
         for acceptor in &self.acceptors {
             acceptor.abort();
         }
@@ -182,6 +183,10 @@ impl Gateway {
             worker.entry.drain();
             worker.registry.drain(None);
         }
+    }
+
+    /// Lets calls in flight finish, then closes tunnels, then waits for connections to close.
+    async fn finish(&self) -> Ended {
         let finished = empty(&self.calls, self.drain_grace).await;
         for worker in &self.workers {
             worker.registry.drain(Some(TunnelEnd::Draining));

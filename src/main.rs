@@ -76,9 +76,10 @@ fn serve(path: &Path) -> Result<ExitCode, String> {
     let run_key = config.needs_key_for_run().then(|| add_run_key(&mut config)).transpose()?;
     let system = actix_rt::System::new();
     let ended = system.block_on(async move {
+        // Before anybody can know that it is up, and stop it.
+        let stop = stop_signals().map_err(|error| format!("no signal handlers: {error}"))?;
         let gateway = Gateway::start(config).await.map_err(|error| error.to_string())?;
         announce(&gateway, run_key.as_ref());
-        let stop = stop_signals().map_err(|error| format!("no signal handlers: {error}"))?;
         Ok::<_, String>(gateway.run(stop).await)
     })?;
     Ok(match ended {

@@ -1,6 +1,8 @@
-"""The words of the transcripts: a Gateway that runs, Peers that dial in, the example service, callers.
+"""The words of the transcripts: a Gateway that runs, Peers that dial in, the example services, callers.
 
-The gateway is the binary that ADIT_BINARY names, otherwise target/debug/adit of this repository.
+The gateway is the binary that ADIT_BINARY names, otherwise target/debug/adit of this repository. The
+Rust example is the binary that ADIT_EXAMPLE_SERVICE names, otherwise target/debug/examples/service;
+if there is none, the tests of the example services run with the Python one alone.
 """
 import json
 import os
@@ -10,6 +12,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -21,7 +25,15 @@ sys.path += [str(REPOSITORY / "proto"), str(EXAMPLES / "proto")]
 greeter, greeter_services = grpc.protos_and_services("greeter.proto")
 registry, registry_services = grpc.protos_and_services("registry.proto")
 
-BINARY = Path(os.environ.get("ADIT_BINARY", REPOSITORY / "target" / "debug" / "adit"))
+BUILT = REPOSITORY / "target" / "debug"
+BINARY = Path(os.environ.get("ADIT_BINARY", BUILT / "adit"))
+
+# How the example services are started. One that is asked for by name must be there.
+EXAMPLE_SERVICES = {"python": [sys.executable, str(EXAMPLES / "python" / "service.py")]}
+if "ADIT_EXAMPLE_SERVICE" in os.environ:
+    EXAMPLE_SERVICES["rust"] = [os.environ["ADIT_EXAMPLE_SERVICE"]]
+elif (BUILT / "examples" / "service").exists():
+    EXAMPLE_SERVICES["rust"] = [str(BUILT / "examples" / "service")]
 
 # Longer than any wait that ends well, on a busy machine too.
 PATIENCE_SECONDS = 15
@@ -42,11 +54,11 @@ CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_pro
 class Process:
     """A program whose lines of output can be waited for."""
 
-    def __init__(self, command, environment):
+    def __init__(self, command, environment, **options):
         self.lines = []
         self.changed = threading.Condition()
         self.process = subprocess.Popen(
-            command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -119,12 +131,17 @@ class Gateway(Process):
 
 
 class ExampleService(Process):
-    """examples/python/service.py, once it has registered."""
+    """A program that serves demo.Greeter, once it has registered."""
 
-    def __init__(self, address, key=KEY):
+    def __init__(self, command, address, key=KEY, **options):
         environment = dict(os.environ, ADIT_ADDRESS=address, ADIT_API_KEY=key, PYTHONUNBUFFERED="1")
-        super().__init__([sys.executable, str(EXAMPLES / "python" / "service.py")], environment)
+        super().__init__(command, environment, **options)
         self.line("registered:")
+
+    def leaves(self):
+        """Asks it to stop. It does when its last call is over."""
+        self.signal(signal.SIGTERM)
+        assert self.exit_code() == 0, "\n".join(self.lines)
 
 
 class Outbox:
@@ -203,11 +220,19 @@ class Peer:
 
 
 def failure(call):
-    """The error with which a call ended."""
-    with pytest.raises(grpc.RpcError):
-        # Streams have no result: reading them to the end shows how they ended.
-        call.result(PATIENCE_SECONDS) if hasattr(call, "result") and not hasattr(call, "__next__") else list(call)
-    return call
+    """The error with which a call of one reply ended."""
+    error = call.exception(PATIENCE_SECONDS)
+    assert error is not None, "the call succeeded"
+    return error
+
+
+def stream_failure(call):
+    """The replies that came, and the error with which the stream ended after them."""
+    replies = []
+    with pytest.raises(grpc.RpcError) as raised:
+        for reply in call:
+            replies.append(reply)
+    return replies, raised.value
 
 
 def values(metadata, name):
@@ -239,13 +264,13 @@ def eventually(condition, what):
         assert time.monotonic() < end, f"never: {what}"
 
 
-@pytest.fixture
-def start_gateway(tmp_path):
+@contextmanager
+def gateways(path):
     """Starts gateways, and sees to it that each ends well."""
     started = []
 
     def start(config=None, **options):
-        directory = tmp_path / str(len(started))
+        directory = path / str(len(started))
         directory.mkdir()
         started.append(Gateway(directory, config, **options))
         return started[-1]
@@ -256,6 +281,12 @@ def start_gateway(tmp_path):
         code = gateway.stop() if gateway.process.poll() is None else gateway.exit_code()
         assert code == 0, "\n".join(gateway.lines)
         assert not [line for line in gateway.lines if "panicked" in line]
+
+
+@pytest.fixture
+def start_gateway(tmp_path):
+    with gateways(tmp_path) as start:
+        yield start
 
 
 @pytest.fixture
@@ -291,15 +322,33 @@ def plain_peer(gateway, start_peer):
     return start_peer(gateway)
 
 
-@pytest.fixture
-def start_service():
-    """Starts the example service."""
+@contextmanager
+def programs():
+    """Starts programs that serve demo.Greeter."""
     started = []
 
-    def start(address):
-        started.append(ExampleService(address))
+    def start(command, address, **options):
+        started.append(ExampleService(command, address, **options))
         return started[-1]
 
     yield start
     for service in started:
         service.kill()
+
+
+@pytest.fixture
+def start_program():
+    with programs() as start:
+        yield start
+
+
+@pytest.fixture(params=EXAMPLE_SERVICES)
+def start_service(request, start_program):
+    """Starts an example service. A test that takes this runs once with each of them."""
+    return partial(start_program, EXAMPLE_SERVICES[request.param])
+
+
+@pytest.fixture
+def start_python_service(start_program):
+    """Starts the example service in Python, the one that finishes its calls before it stops."""
+    return partial(start_program, EXAMPLE_SERVICES["python"])

@@ -1,4 +1,4 @@
-"""The example service, called with plain gRPC: each of the four kinds of call."""
+"""The example services, called with plain gRPC: each of the four kinds of call."""
 import os
 import subprocess
 import sys
@@ -6,12 +6,21 @@ import sys
 import grpc
 import pytest
 
-from conftest import EXAMPLES, PATIENCE_SECONDS, Outbox, failure, greet, greeter, say
+from conftest import (
+    EXAMPLE_SERVICES, EXAMPLES, PATIENCE_SECONDS, Outbox, failure, gateways, greet, greeter, programs, say)
+
+
+@pytest.fixture(scope="module", params=EXAMPLE_SERVICES)
+def gateway(request, tmp_path_factory):
+    """One gateway with an example service for all of these tests: none of them leaves anything behind."""
+    with gateways(tmp_path_factory.mktemp("gateway")) as start_gateway, programs() as start_program:
+        gateway = start_gateway()
+        start_program(EXAMPLE_SERVICES[request.param], gateway.address)
+        yield gateway
 
 
 @pytest.fixture
-def caller(gateway, start_service):
-    start_service(gateway.address)
+def caller(gateway):
     return gateway.caller()
 
 
@@ -78,17 +87,30 @@ def test_an_error_of_the_service(caller):
     assert (error.code(), error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "one name, please")
 
 
-def test_many_calls_in_a_row_lose_no_message(gateway, start_service):
+def test_a_method_that_the_service_does_not_have(gateway):
+    call = gateway.channel().unary_unary("/demo.Greeter/Nothing").future(b"", timeout=PATIENCE_SECONDS)
+    error = failure(call)
+    assert (error.code(), error.details()) == (
+        grpc.StatusCode.UNIMPLEMENTED, "no method /demo.Greeter/Nothing")
+
+
+@pytest.mark.parametrize("method", ["Greet", "Count", "Sum", "Chat"])
+def test_a_method_that_fails(gateway, method):
+    # A request that is no protobuf message does that. What went wrong is told to the log only.
+    call = gateway.channel().unary_unary(f"/demo.Greeter/{method}").future(b"\xff", timeout=PATIENCE_SECONDS)
+    error = failure(call)
+    assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "the method failed")
+
+
+def test_many_calls_in_a_row_lose_no_message(gateway):
     # Each call from a new connection, so that the gateway's workers take turns.
-    start_service(gateway.address)
     for _ in range(100):
         numbers = iter([greeter.SumRequest(number=number) for number in (1, 2, 3)])
         caller = gateway.caller()
         assert caller.Sum(numbers, timeout=PATIENCE_SECONDS).total == 6
 
 
-def test_the_example_caller(gateway, start_service):
-    start_service(gateway.address)
+def test_the_example_caller(gateway):
     printed = subprocess.run(
         [sys.executable, str(EXAMPLES / "python" / "caller.py")],
         env=dict(os.environ, ADIT_ADDRESS=gateway.address),
