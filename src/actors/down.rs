@@ -108,6 +108,12 @@ impl DownEnd {
         if self.shared.opened.get() { outbox.pop() } else { outbox.pop_control() }
     }
 
+    /// Drops what is queued of a call of which a frame could not be written: what follows must not
+    /// look like the rest of it.
+    pub fn withdraw(&self, request: RequestId) {
+        self.shared.outbox.borrow_mut().withdraw(request);
+    }
+
     /// Waits until there is something to take or the tunnel has ended.
     pub async fn ready(&self) {
         while !self.has_next() && self.ended().is_none() {

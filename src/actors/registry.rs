@@ -329,8 +329,8 @@ impl Handler<OpenHere> for Registry {
 impl Handler<TakeBack> for Registry {
     type Result = ();
 
-    /// A whole call is put through again, as if for the first time: nobody has acted on it. Of any
-    /// other call more may be under way to the tunnel that ends, so its caller is told to try again.
+    /// A call that is all there is put through again, as if for the first time: nobody has acted on
+    /// it. Of any other call more may be under way to the tunnel that ends, so its caller is told to try again.
     fn handle(&mut self, back: TakeBack, _: &mut Self::Context) {
         let TakeBack { request, tunnel, head, first } = back;
         let caller = self.board.answer(request, tunnel);
@@ -338,7 +338,7 @@ impl Handler<TakeBack> for Registry {
         let Some(caller) = caller else { return };
         if self.draining {
             caller.do_send(Outcome::Refused(Failure::Draining));
-        } else if matches!(first, Frame::Whole(_)) {
+        } else if first.is_last() {
             count(Count::CallPutThroughAgain);
             let call = ForwardRequest::new(request, head, first, caller);
             self.put_through(*call.refused_by(tunnel, Failure::NoTunnel));

@@ -64,6 +64,7 @@ limits_file! {
     handshake_timeout: Span,
     half_close_timeout: Span,
     plain_call_timeout: Span,
+    send_stall_timeout: Span,
     cancel_timeout: Span,
 }
 
@@ -180,7 +181,7 @@ mod tests {
         "tunnels_per_key_max": 15, "tunnels_per_service_max": 16, "names_remembered_max": 17,
         "bad_keys_per_minute_max": 23, "bad_key_delay": "24s",
         "register_timeout": "18s", "handshake_timeout": "19s", "half_close_timeout": "20s",
-        "plain_call_timeout": "21s", "cancel_timeout": "22s"
+        "plain_call_timeout": "21s", "send_stall_timeout": "25s", "cancel_timeout": "22s"
     }"#;
 
     #[test]
@@ -209,6 +210,7 @@ mod tests {
             handshake_timeout: Duration::from_secs(19),
             half_close_timeout: Duration::from_secs(20),
             plain_call_timeout: Duration::from_secs(21),
+            send_stall_timeout: Duration::from_secs(25),
             cancel_timeout: Duration::from_secs(22),
         };
         assert_eq!(used(EVERY_LIMIT), (expected, vec![]));

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use bytes::Bytes;
-use flate2::read::{GzDecoder, ZlibDecoder};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
 use crate::tunnel::failure::Failure;
 
@@ -19,7 +19,7 @@ pub fn inflate(
     bytes_max: usize,
 ) -> Result<Bytes, Failure> {
     match encoding {
-        Some(b"gzip") => read(GzDecoder::new(&payload[..]), bytes_max),
+        Some(b"gzip") => read(MultiGzDecoder::new(&payload[..]), bytes_max),
         Some(b"deflate") => read(ZlibDecoder::new(&payload[..]), bytes_max),
         None | Some(b"identity") => Err(Failure::Protocol),
         Some(_) => Err(Failure::UnsupportedEncoding),

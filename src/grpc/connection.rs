@@ -13,11 +13,9 @@ use tokio::net::TcpStream;
 
 use crate::observe::tally::{Count, count};
 
-use super::proto::registry_service_server::RegistryServiceServer;
-use super::register::Register;
 use super::socket::{Reads, Socket};
 use super::wire::{Phase, Roles, Shared, Wire};
-use super::{body, forward, tunnel};
+use super::{body, forward, register, tunnel};
 
 const REGISTRY_SERVICE: &str = "/registry.RegistryService/";
 const ESTABLISH_CONNECTION: &str = "/registry.RegistryService/EstablishConnection";
@@ -35,10 +33,12 @@ const ERROR_RESETS_MAX: usize = 1_024;
 const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
 /// What h2 may buffer of one stream's output.
 const SEND_BUFFER_BYTES_MAX: usize = 128 * 1024;
-/// Windows of a caller's connection: 100 streams of 64 KiB would park 6 MiB, the connection's own
-/// window holds them to 1 MiB.
+/// What a caller may send of one stream before the gateway has taken it.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What small DATA frames may cost beyond their bytes while they wait; then h2 closes the
+/// connection (its own default is half the connection's window, which one stream of 20-byte
+/// messages in frames of their own uses up). About a quarter KiB for each frame.
+const SMALL_FRAMES_BUDGET_BYTES: usize = 16 * 1024 * 1024;
 /// Windows of a tunnel: one stream carries all its calls.
 const TUNNEL_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const TUNNEL_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
@@ -48,9 +48,9 @@ pub async fn serve(stream: TcpStream, remote: SocketAddr, roles: Roles, wire: Rc
     let _counted = wire.connections.take(1);
     let socket = Socket::new(stream);
     let reads = socket.reads();
-    let handshake = builder().handshake::<_, Bytes>(socket);
-    let limit = wire.worker.tunnels.limits.handshake_timeout;
-    let connection = match tokio::time::timeout(limit, handshake).await {
+    let limits = &wire.worker.tunnels.limits;
+    let handshake = builder(limits.streams_per_connection_max).handshake::<_, Bytes>(socket);
+    let connection = match tokio::time::timeout(limits.handshake_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return handshake_failed(remote, &error),
         Err(elapsed) => return handshake_failed(remote, &elapsed),
@@ -64,7 +64,7 @@ fn handshake_failed(remote: SocketAddr, cause: &dyn std::error::Error) {
     log::debug!("handshake failed: remote={remote} cause={cause}");
 }
 
-fn builder() -> Builder {
+fn builder(streams_max: usize) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(STREAMS_MAX)
@@ -73,7 +73,8 @@ fn builder() -> Builder {
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
         .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        .initial_connection_window_size(connection_window(streams_max))
+        .data_frame_budget(SMALL_FRAMES_BUDGET_BYTES);
     builder
 }
 
@@ -115,6 +116,13 @@ async fn drive(
     }
 }
 
+/// Room for all streams at once: streams whose tunnels are stuck must not keep the others from
+/// sending (RFC 9113 section 5.2 has one window for all of them).
+fn connection_window(streams_max: usize) -> u32 {
+    let streams = u32::try_from(streams_max).unwrap_or(STREAMS_MAX).min(STREAMS_MAX);
+    streams.saturating_mul(STREAM_WINDOW_BYTES)
+}
+
 fn widen(connection: &mut Connection<Socket, Bytes>) {
     connection.set_target_window_size(TUNNEL_CONNECTION_WINDOW_BYTES);
     if let Err(error) = connection.set_initial_window_size(TUNNEL_STREAM_WINDOW_BYTES) {
@@ -139,11 +147,14 @@ fn dispatch(
         return spawn(tunnel::serve(request, respond, slot, shared.clone(), wire.clone()));
     }
     if shared.roles.tunnels && path.starts_with(REGISTRY_SERVICE) {
-        let service = RegistryServiceServer::new(Register);
+        let timeout = wire.worker.tunnels.limits.register_timeout;
         return spawn(async move {
             let _slot = slot;
-            if let Err(error) = body::serve(service, request, respond).await {
-                log::debug!("register ended: cause={error}");
+            let served = body::serve(register::service(), request, respond);
+            match tokio::time::timeout(timeout, served).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => log::debug!("register ended: cause={error}"),
+                Err(elapsed) => log::debug!("register ended: cause={elapsed}"),
             }
         });
     }

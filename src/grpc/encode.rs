@@ -138,7 +138,7 @@ pub fn response(
         headers.remove(metadata::ENCODING);
     }
     let trailers = part.ending.as_ref().map(|ending| put_ending(ending, &mut response));
-    put_answer_metadata(rules, headers, trailers.unwrap_or_default(), &mut response);
+    put_answer_metadata(rules, headers, &trailers.unwrap_or_default(), &mut response);
     Ok(response)
 }
 
@@ -161,16 +161,23 @@ fn put_ending(ending: &Ending, response: &mut ForwardResponse) -> HeaderMap {
 fn put_answer_metadata(
     rules: &Rules,
     mut headers: HeaderMap,
-    trailers: HeaderMap,
+    trailers: &HeaderMap,
     response: &mut ForwardResponse,
 ) {
     if rules.features.headers {
         response.metadata = metadata::to_exact(&headers);
-        response.trailers = metadata::to_exact(&trailers);
+        response.trailers = metadata::to_exact(trailers);
     } else {
-        headers.extend(trailers);
+        append(&mut headers, trailers);
         let joined = metadata::joined(&headers);
         response.headers = joined.map(|(name, value)| (name.to_string(), value)).collect();
+    }
+}
+
+/// Adds all of `more`; `extend` would replace what has the same name.
+fn append(headers: &mut HeaderMap, more: &HeaderMap) {
+    for (name, value) in more {
+        headers.append(name, value.clone());
     }
 }
 

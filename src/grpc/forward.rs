@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -19,6 +20,7 @@ use crate::actors::traffic::{Ending, Message, Part, RequestHead, Room};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
+use crate::tunnel::limits::Limits;
 
 use super::answer::{AnswerWriter, http_status, pieces};
 use super::conversation::{HangUp, Licence, Word, Words, licences, replies, speak};
@@ -47,7 +49,7 @@ pub fn serve(
     let limits = &wire.worker.tunnels.limits;
     let body = MessageStream::new(body, limits.message_bytes_max);
     let (for_pending, replies) = replies(limits);
-    let listener = Listener::new(writer, replies);
+    let listener = Listener::new(writer, replies, limits);
     let caller = Caller { head, body, for_pending, entry: wire.worker.entry.clone(), _slot: slot };
     actix_rt::spawn(caller.call(listener));
 }
@@ -138,6 +140,7 @@ struct Listener {
     /// Parts that came while the caller was not reading.
     backlog: VecDeque<Box<Part>>,
     hang_up: HangUp,
+    send_stall_timeout: Duration,
 }
 
 /// Why writing stopped before the end.
@@ -159,9 +162,15 @@ impl From<h2::Error> for Stopped {
 }
 
 impl Listener {
-    fn new(writer: AnswerWriter, replies: mpsc::Receiver<Reply>) -> Box<Self> {
-        let (backlog, hang_up) = (VecDeque::new(), HangUp::default());
-        Box::new(Self { replies, for_speaker: None, writer, backlog, hang_up })
+    fn new(writer: AnswerWriter, replies: mpsc::Receiver<Reply>, limits: &Limits) -> Box<Self> {
+        Box::new(Self {
+            replies,
+            for_speaker: None,
+            writer,
+            backlog: VecDeque::new(),
+            hang_up: HangUp::default(),
+            send_stall_timeout: limits.send_stall_timeout,
+        })
     }
 
     async fn listen(&mut self) {
@@ -245,20 +254,37 @@ impl Listener {
 
     async fn write_piece(&mut self, mut piece: Bytes, mut in_message: bool) -> Result<(), Stopped> {
         while !piece.is_empty() {
-            let allowed = tokio::select! {
-                biased;
-                allowed = self.writer.capacity(piece.len()) => allowed?,
-                reply = self.replies.recv(), if !self.is_complete() => {
-                    if let Some(part) = self.hear(reply) {
-                        self.keep(part, in_message)?;
-                    }
-                    continue;
-                }
-            };
+            let stalled = tokio::time::Instant::now() + self.send_stall_timeout;
+            let allowed = self.capacity(piece.len(), stalled, in_message).await?;
             self.writer.data(piece.split_to(allowed.min(piece.len())))?;
             in_message = true;
         }
         Ok(())
+    }
+
+    /// Waits until the caller takes more; meanwhile replies are heard and kept.
+    async fn capacity(
+        &mut self,
+        wanted: usize,
+        stalled: tokio::time::Instant,
+        in_message: bool,
+    ) -> Result<usize, Stopped> {
+        loop {
+            tokio::select! {
+                biased;
+                allowed = self.writer.capacity(wanted) => return Ok(allowed?),
+                () = tokio::time::sleep_until(stalled) => {
+                    count(Count::SendStalled);
+                    self.writer.reset(Reason::CANCEL);
+                    return Err(Stopped::Gone);
+                }
+                reply = self.replies.recv(), if !self.is_complete() => {
+                    if let Some(part) = self.hear(reply) {
+                        self.keep(part, in_message)?;
+                    }
+                }
+            }
+        }
     }
 
     /// Whether the end is in the backlog: nothing more will come.

@@ -25,21 +25,20 @@ impl Keepalive {
     /// Ends when the other side is gone: it has answered no ping, and sent nothing else, in time.
     pub(super) async fn until_dead(self, ping_pong: Option<PingPong>, reads: Reads) {
         let Some(mut ping_pong) = ping_pong else { return std::future::pending().await };
-        let mut seen = reads.count();
         loop {
-            tokio::time::sleep(self.interval).await;
-            let heard = reads.count() != seen;
-            seen = reads.count();
-            if heard {
+            let silent = reads.last() + self.interval;
+            tokio::time::sleep_until(silent).await;
+            if reads.last() + self.interval > silent {
                 continue;
             }
             // Refused while an earlier ping is still out: then it is that one's answer that counts.
             drop(ping_pong.send_ping(Ping::opaque()));
+            let asked = tokio::time::Instant::now();
             let pong = std::future::poll_fn(|cx| ping_pong.poll_pong(cx));
-            if tokio::time::timeout(self.timeout, pong).await.is_err() && reads.count() == seen {
+            let answered = tokio::time::timeout(self.timeout, pong).await.is_ok();
+            if !answered && reads.last() < asked {
                 return;
             }
-            seen = reads.count();
         }
     }
 }

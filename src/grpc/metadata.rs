@@ -109,13 +109,13 @@ pub fn strip(headers: &mut HeaderMap) {
 /// text cannot be carried and are counted.
 pub fn joined(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, String)> {
     headers.keys().map(|name| {
-        let mut joined = String::new();
-        for (place, value) in headers.get_all(name).iter().enumerate() {
+        let (mut joined, mut first) = (String::new(), true);
+        for value in headers.get_all(name) {
             let Ok(text) = std::str::from_utf8(value.as_bytes()) else {
                 count(Count::MetadataDropped);
                 continue;
             };
-            if place > 0 && !joined.is_empty() {
+            if !std::mem::take(&mut first) {
                 joined.push(',');
             }
             joined.push_str(text);

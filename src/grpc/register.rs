@@ -2,8 +2,16 @@
 
 use tonic::{Request, Response, Status, Streaming};
 
-use super::proto::registry_service_server::RegistryService;
+use super::proto::registry_service_server::{RegistryService, RegistryServiceServer};
 use super::proto::{ConnectionMessage, RegisterRequest, RegisterResponse};
+
+/// A request that anybody may send has this many bytes at most; nothing in it is looked at.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// The service as it is served.
+pub fn service() -> RegistryServiceServer<Register> {
+    RegistryServiceServer::new(Register).max_decoding_message_size(REQUEST_BYTES_MAX)
+}
 
 /// Answers `Register`. `EstablishConnection` never comes here: its stream needs windows, resets
 /// and frames that a generated service does not see, and is served by [`super::tunnel`].

@@ -8,14 +8,15 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
-/// How often something was read; shared with whoever watches.
-#[derive(Clone, Debug, Default)]
-pub struct Reads(Rc<Cell<u64>>);
+/// When something was last read; shared with whoever watches.
+#[derive(Clone, Debug)]
+pub struct Reads(Rc<Cell<Instant>>);
 
 impl Reads {
-    /// The number of reads that brought something.
-    pub fn count(&self) -> u64 {
+    /// The last read that brought something, or the beginning.
+    pub fn last(&self) -> Instant {
         self.0.get()
     }
 }
@@ -30,10 +31,10 @@ pub struct Socket {
 impl Socket {
     /// Wraps a connection.
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, reads: Reads::default() }
+        Self { stream, reads: Reads(Rc::new(Cell::new(Instant::now()))) }
     }
 
-    /// Counts what is read.
+    /// Tells when something is read.
     pub fn reads(&self) -> Reads {
         self.reads.clone()
     }
@@ -48,7 +49,7 @@ impl AsyncRead for Socket {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.reads.0.set(self.reads.0.get() + 1);
+            self.reads.0.set(Instant::now());
         }
         polled
     }

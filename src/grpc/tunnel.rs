@@ -168,6 +168,16 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
     Parts { tunnel, connection, down, credit, buffer, heard, sent, rules }
 }
 
+/// Closes the connection actor when the task of its wire is gone, on whatever road: without this a
+/// panic here would leave a tunnel that is chosen and carries nothing. A reason given before stays.
+struct CloseOnDrop(ConnectionHandle);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close(TunnelEnd::Panic);
+    }
+}
+
 impl Parts {
     async fn run(
         self,
@@ -197,6 +207,7 @@ impl Parts {
             wire: wire.clone(),
             unreadable: 0,
         };
+        let _guard = CloseOnDrop(reader.connection.clone());
         let mut writing = std::pin::pin!(writer.run());
         tokio::select! {
             biased;

@@ -39,11 +39,13 @@ pub enum Count {
     HandshakeFailed,
     /// Streams refused because the connection has too many.
     StreamRefused,
+    /// Answers given up because their callers did not take them.
+    SendStalled,
     /// Panics of an actor.
     Panic,
 }
 
-const COUNTS: [(Count, &str); 17] = [
+const COUNTS: [(Count, &str); 18] = [
     (Count::CallStarted, "calls_started"),
     (Count::CallAnswered, "calls_answered"),
     (Count::CallFailed, "calls_failed"),
@@ -60,6 +62,7 @@ const COUNTS: [(Count, &str); 17] = [
     (Count::TrailersTrimmed, "trailers_trimmed"),
     (Count::HandshakeFailed, "handshakes_failed"),
     (Count::StreamRefused, "streams_refused"),
+    (Count::SendStalled, "sends_stalled"),
     (Count::Panic, "panics"),
 ];
 

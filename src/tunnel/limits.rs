@@ -54,6 +54,8 @@ pub struct Limits {
     pub half_close_timeout: Duration,
     /// What a plain peer's call may take when its caller gave no deadline.
     pub plain_call_timeout: Duration,
+    /// A caller that takes nothing of its answer for so long is given up.
+    pub send_stall_timeout: Duration,
     /// A call whose caller left holds its slot on the tunnel this long, unless the peer ends it.
     pub cancel_timeout: Duration,
 }
@@ -87,6 +89,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             half_close_timeout: Duration::from_secs(30),
             plain_call_timeout: Duration::from_mins(5),
+            send_stall_timeout: Duration::from_mins(1),
             cancel_timeout: Duration::from_secs(5),
         }
     }

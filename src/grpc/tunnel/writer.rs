@@ -85,6 +85,8 @@ impl Writer {
             if let Some(payload) = tail {
                 self.write(out.split().freeze(), false).await?;
                 self.write(payload, true).await?;
+                // What was taken so far is on its way.
+                rooms.clear();
             }
         }
         self.write(out.freeze(), false).await
@@ -112,6 +114,7 @@ impl Writer {
                 let now = tokio::time::Instant::now().into_std();
                 encode::request(&self.rules, *request, head, frame, now, out).unwrap_or_else(
                     |failure| {
+                        self.down.withdraw(*request);
                         self.connection.undeliverable(*request, frame.is_first(), failure);
                         None
                     },
