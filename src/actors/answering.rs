@@ -6,23 +6,28 @@
 use actix::Recipient;
 use http::HeaderMap;
 
-use crate::tunnel::allowance::{Allowance, Hold};
+use crate::tunnel::allowance::Allowance;
 use crate::tunnel::answer::{Answer, Progress, Step};
 use crate::tunnel::code::Code;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::limits::Limits;
 
 use super::registry::Outcome;
-use super::traffic::{Ending, MESSAGE_OVERHEAD_BYTES, Message, Part, Room};
+use super::traffic::{Ending, MESSAGE_OVERHEAD_BYTES, Message, Part, Room, append};
 
 /// Status details travel in the trailers, wherever a peer puts them.
 const DETAILS: &str = "grpc-status-details-bin";
+
+/// Trailers that come before the end are kept up to so many times what metadata may have.
+const TRAILERS_TIMES_MAX: usize = 4;
 
 /// One frame of an answer, as it came up a tunnel.
 #[derive(Debug)]
 pub struct AnswerFrame {
     /// What the rules look at.
     pub step: Step,
+    /// The frame as it came: what it takes of the buffers until its caller has it.
+    pub wire_bytes: usize,
     /// The payload is compressed.
     pub compressed: bool,
     /// The status message.
@@ -54,9 +59,11 @@ pub struct Answering {
     /// The call's share of the tunnel's buffers.
     buffer: Allowance,
     /// Room held for an unfinished message.
-    gathered: Vec<Hold>,
+    gathered: Room,
     /// Trailers that came before the end.
     kept: HeaderMap,
+    metadata_bytes_max: usize,
+    metadata_entries_max: usize,
 }
 
 impl Answering {
@@ -66,8 +73,10 @@ impl Answering {
             caller,
             answer: Answer::new(limits.message_bytes_max),
             buffer: Allowance::new(limits.call_buffer_bytes_max),
-            gathered: Vec::new(),
+            gathered: Room::default(),
             kept: HeaderMap::new(),
+            metadata_bytes_max: limits.metadata_bytes_max,
+            metadata_entries_max: limits.metadata_entries_max,
         }
     }
 
@@ -75,37 +84,59 @@ impl Answering {
     ///
     /// # Errors
     ///
-    /// What the rules refuse, and `BufferFull` when the caller reads too slowly.
+    /// What the rules refuse, `MetadataTooLarge`, and `BufferFull` when the caller reads too slowly.
     pub fn step(
         &mut self,
         frame: AnswerFrame,
         tunnel_buffer: &Allowance,
     ) -> Result<Option<Box<Part>>, Failure> {
-        let AnswerFrame { step, compressed, message: status, metadata } = frame;
-        let cost = step.payload.len() + MESSAGE_OVERHEAD_BYTES;
-        let room = self.take_room(cost, tunnel_buffer)?;
+        let AnswerFrame { step, wire_bytes, compressed, message: status, metadata } = frame;
         let Progress { first, message, end } = self.answer.step(step)?;
+        let mut room = self.take_room(wire_bytes + MESSAGE_OVERHEAD_BYTES, tunnel_buffer)?;
         let bare_error = message.is_none() && end.is_some_and(|code| code != Code::OK);
         let (headers, trailers) = self.sort(metadata, first, end.is_some(), bare_error);
+        self.check(headers.as_ref())?;
         let message = if let Some(payload) = message {
-            self.gathered.clear();
+            room.absorb(std::mem::take(&mut self.gathered));
             Some(Message { payload, compressed, room })
         } else {
-            self.gathered.extend(room.tunnel_buffer.into_iter().chain(room.call_buffer));
+            self.gathered.absorb(room);
             None
         };
         let headers = headers.filter(|map| message.is_some() || !map.is_empty());
         let ending = end.map(|code| Ending::Answered { code, message: status, trailers });
         let nothing = headers.is_none() && message.is_none() && ending.is_none();
-        Ok((!nothing).then(|| Box::new(Part { headers, message, ending })))
+        Ok((!nothing).then(|| Box::new(Part { headers, message, ending, slot: None })))
     }
 
+    /// Room in the buffers. A call that holds some already may not have more than it leaves to the
+    /// others, so that slow callers, however many, never take the last of it.
     fn take_room(&self, cost: usize, tunnel_buffer: &Allowance) -> Result<Room, Failure> {
+        let held = self.buffer.used();
+        if held > 0 && held + cost > tunnel_buffer.free() {
+            return Err(Failure::BufferFull);
+        }
         let (Some(of_tunnel), Some(of_call)) = (tunnel_buffer.take(cost), self.buffer.take(cost))
         else {
             return Err(Failure::BufferFull);
         };
         Ok(Room { tunnel_buffer: Some(of_tunnel), call_buffer: Some(of_call), ..Room::default() })
+    }
+
+    /// Trailers over the limit are cut on their way out; here only what nobody means to send ends a
+    /// call.
+    fn check(&self, headers: Option<&HeaderMap>) -> Result<(), Failure> {
+        let bytes = |map: &HeaderMap| {
+            map.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>()
+        };
+        let over = |map: &HeaderMap, times: usize| {
+            map.len() > self.metadata_entries_max.saturating_mul(times)
+                || bytes(map) > self.metadata_bytes_max.saturating_mul(times)
+        };
+        if headers.is_some_and(|headers| over(headers, 1)) || over(&self.kept, TRAILERS_TIMES_MAX) {
+            return Err(Failure::MetadataTooLarge);
+        }
+        Ok(())
     }
 
     /// Which of a frame's metadata goes before the messages, and which after them.
@@ -119,7 +150,7 @@ impl Answering {
         let mut trailers = std::mem::take(&mut self.kept);
         let headers = match metadata {
             AnswerMetadata::Exact { headers, trailers: exact } => {
-                trailers.extend(exact);
+                append(&mut trailers, &exact);
                 first.then_some(headers)
             }
             AnswerMetadata::Classic(mut map) => {
@@ -129,7 +160,7 @@ impl Answering {
                     Some(map)
                 } else {
                     if last {
-                        trailers.extend(map);
+                        append(&mut trailers, &map);
                     }
                     None
                 }
@@ -206,6 +237,44 @@ mod tests {
         assert_eq!(buffer.used(), 0);
     }
 
+    #[actix::test]
+    async fn a_message_in_slices_holds_the_room_of_all_of_them() {
+        let (mut answering, buffer) = answering();
+        let slice = |index, last| Form::Slice { index, last, end: false };
+        assert!(answering.step(frame(slice(0, false), "ab", &[]), &buffer).unwrap().is_none());
+        let part = answering.step(frame(slice(1, true), "cd", &[]), &buffer).unwrap().unwrap();
+        assert_eq!(buffer.used(), 2 * (2 + MESSAGE_OVERHEAD_BYTES));
+        drop(part);
+        assert_eq!(buffer.used(), 0);
+    }
+
+    #[actix::test]
+    async fn slow_callers_never_take_the_last_of_a_tunnels_buffer() {
+        let limits = Limits::default();
+        let buffer = Allowance::new(100 * MESSAGE_OVERHEAD_BYTES);
+        let more = || frame(Form::Stream { end: false }, "", &[]);
+        let mut held = Vec::new();
+        for _ in 0..5 {
+            let mut hog = Answering::new(probe().0, &limits);
+            while let Ok(part) = hog.step(more(), &buffer) {
+                held.push(part);
+            }
+        }
+        assert!(buffer.free() > 0);
+        let mut innocent = Answering::new(probe().0, &limits);
+        assert!(innocent.step(more(), &buffer).is_ok());
+    }
+
+    #[actix::test]
+    async fn more_metadata_than_a_call_may_have_ends_it() {
+        let limits = Limits { metadata_entries_max: 2, ..Limits::default() };
+        let headers = [("a", "1"), ("b", "2"), ("c", "3")];
+        let buffer = Allowance::new(limits.tunnel_buffer_bytes_max);
+        let mut answering = Answering::new(probe().0, &limits);
+        let refused = answering.step(frame(Form::Whole, "", &headers), &buffer);
+        assert_eq!(refused.unwrap_err(), Failure::MetadataTooLarge);
+    }
+
     fn answering() -> (Answering, Allowance) {
         let limits = Limits::default();
         (Answering::new(probe().0, &limits), Allowance::new(limits.tunnel_buffer_bytes_max))
@@ -217,6 +286,7 @@ mod tests {
             .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
         AnswerFrame {
             step: Step { code: Code::OK, form, payload: Bytes::from_static(payload.as_bytes()) },
+            wire_bytes: payload.len(),
             compressed: false,
             message: String::new(),
             metadata: AnswerMetadata::Classic(headers.collect()),

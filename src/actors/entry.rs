@@ -85,7 +85,10 @@ impl Handler<Admit> for Entry {
             return caller.fail(Failure::Draining);
         }
         match self.calls.take(1) {
-            Some(slot) => Pending::begin(head, first, caller, slot, self.surroundings.clone()),
+            Some(slot) => {
+                let caller = caller.holding(slot);
+                Pending::begin(head, first, caller, self.surroundings.clone());
+            }
             None => caller.fail(Failure::InflightLimit),
         }
     }

@@ -79,13 +79,23 @@ impl PendingHandle {
 pub struct CallerLine {
     replies: mpsc::Sender<Reply>,
     ended: bool,
+    /// The call's place among all calls in flight; it goes along with the end.
+    slot: Option<Hold>,
 }
 
 impl CallerLine {
     /// Wraps the sending end of the caller's queue. Its room is bounded by the room that messages
     /// hold, so that it is never full.
     pub fn new(replies: mpsc::Sender<Reply>) -> Self {
-        Self { replies, ended: false }
+        Self { replies, ended: false, slot: None }
+    }
+
+    /// The call has been admitted; its caller is now among those in flight.
+    #[must_use]
+    pub fn holding(self, slot: Hold) -> Self {
+        let mut line = self;
+        line.slot = Some(slot);
+        line
     }
 
     /// Tells the caller the gateway's own end.
@@ -94,10 +104,11 @@ impl CallerLine {
         line.tell(Reply::Part(Part::failed(failure)));
     }
 
-    fn tell(&mut self, reply: Reply) {
-        if let Reply::Part(part) = &reply
+    fn tell(&mut self, mut reply: Reply) {
+        if let Reply::Part(part) = &mut reply
             && let Some(ending) = &part.ending
         {
+            part.slot = self.slot.take();
             self.ended = true;
             count(match ending {
                 Ending::Answered { .. } => Count::CallAnswered,
@@ -142,8 +153,6 @@ pub struct Pending {
     carried: Option<Carried>,
     deadline: Option<Alarm>,
     half_close: Option<Alarm>,
-    /// The call's place among all calls in flight.
-    _slot: Hold,
 }
 
 impl Pending {
@@ -152,7 +161,6 @@ impl Pending {
         head: Arc<RequestHead>,
         first: Option<Said<Message>>,
         caller: CallerLine,
-        slot: Hold,
         surroundings: Surroundings,
     ) {
         Self::create(|ctx| {
@@ -165,7 +173,6 @@ impl Pending {
                 carried: None,
                 deadline: None,
                 half_close: None,
-                _slot: slot,
             };
             pending.deadline =
                 pending.head.deadline.map(|at| pending.alarm(at, Expired::Deadline, ctx));

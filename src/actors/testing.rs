@@ -480,6 +480,7 @@ pub(crate) fn answer(text: &'static str) -> Box<Part> {
 pub(crate) fn answer_frame(form: Form, text: &'static str) -> Box<AnswerFrame> {
     Box::new(AnswerFrame {
         step: Step { code: Code::OK, form, payload: Bytes::from_static(text.as_bytes()) },
+        wire_bytes: text.len(),
         compressed: false,
         message: String::new(),
         metadata: AnswerMetadata::Classic(HeaderMap::new()),

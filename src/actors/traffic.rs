@@ -66,6 +66,9 @@ pub struct Part {
     pub message: Option<Message>,
     /// The end; in the last part only.
     pub ending: Option<Ending>,
+    /// The call's place among all calls in flight; in the last part, so that a call counts until
+    /// its caller has the answer.
+    pub slot: Option<Hold>,
 }
 
 /// How a call ends.
@@ -120,6 +123,30 @@ pub enum Outgoing {
     Unsupported(&'static str),
     /// Alive.
     Heartbeat,
+}
+
+/// Adds all of `more`; `HeaderMap::extend` would replace what has the same name.
+pub fn append(headers: &mut HeaderMap, more: &HeaderMap) {
+    for (name, value) in more {
+        headers.append(name, value.clone());
+    }
+}
+
+impl Room {
+    /// Adds the room of what is now a part of the same message.
+    pub fn absorb(&mut self, earlier: Self) {
+        let pairs = [
+            (&mut self.tunnel_buffer, earlier.tunnel_buffer),
+            (&mut self.call_buffer, earlier.call_buffer),
+        ];
+        for (held, more) in pairs {
+            match (held.as_mut(), more) {
+                (Some(held), Some(more)) => held.absorb(more),
+                (None, more) => *held = more,
+                (Some(_), None) => {}
+            }
+        }
+    }
 }
 
 impl Message {

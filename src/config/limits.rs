@@ -16,6 +16,13 @@ const COUNT_MAX: usize = 10_000_000;
 /// No message may be larger, because every message is held in memory whole.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// What HTTP/2 is told to read of a header list is 64 KiB; less of it is a call's metadata.
+const METADATA_BYTES_MAX: usize = 48 * 1024;
+/// A map of headers has places for a few times this many.
+const METADATA_ENTRIES_MAX: usize = 4_096;
+/// What HTTP/2 itself lets be open on a connection.
+const STREAMS_MAX: usize = 1_100;
+
 /// Declares the section with one optional field for each limit, and how the fields become
 /// [`Limits`]. The struct literal has no `..`, so a limit that is missing here does not compile.
 macro_rules! limits_file {
@@ -75,6 +82,18 @@ impl LimitsFile {
         if limits.message_bytes_max > MESSAGE_BYTES_MAX {
             let text = format_args!("must be {} at most", Size::from(MESSAGE_BYTES_MAX));
             mistakes.add("limits.message_bytes_max", text);
+        }
+        for (name, count, most) in [
+            ("metadata_entries_max", limits.metadata_entries_max, METADATA_ENTRIES_MAX),
+            ("streams_per_connection_max", limits.streams_per_connection_max, STREAMS_MAX),
+        ] {
+            if count > most {
+                mistakes.add(format!("limits.{name}"), format_args!("must be {most} at most"));
+            }
+        }
+        if limits.metadata_bytes_max > METADATA_BYTES_MAX {
+            let text = format_args!("must be {} at most", Size::from(METADATA_BYTES_MAX));
+            mistakes.add("limits.metadata_bytes_max", text);
         }
         let message = ("message_bytes_max", limits.message_bytes_max);
         let call_buffer = ("call_buffer_bytes_max", limits.call_buffer_bytes_max);

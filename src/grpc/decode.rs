@@ -56,14 +56,16 @@ pub enum Unreadable {
 ///
 /// When it is not valid protobuf (a string that is not UTF-8 makes a frame invalid too).
 pub fn incoming(frame: Bytes) -> Result<Incoming, Unreadable> {
+    let wire_bytes = frame.len();
     let decoded = ConnectionMessage::decode(frame.clone());
     let message = decoded.map_err(|_| salvage(frame))?;
     Ok(match message.message_type {
         Some(MessageType::Register(register)) => Incoming::Register(register),
         Some(MessageType::Request(request)) => Incoming::Request(request),
-        Some(MessageType::Response(response)) => {
-            Incoming::Answer(RequestId::parse(&response.request_id), Box::new(answer(response)))
-        }
+        Some(MessageType::Response(response)) => Incoming::Answer(
+            RequestId::parse(&response.request_id),
+            Box::new(answer(response, wire_bytes)),
+        ),
         Some(MessageType::Cancel(cancel)) => Incoming::Cancel(cancel.request_id),
         Some(MessageType::Heartbeat(heartbeat)) => Incoming::Heartbeat(heartbeat.connection_id),
         Some(MessageType::Status(status)) if status.status() == Status::Disconnected => {
@@ -76,7 +78,7 @@ pub fn incoming(frame: Bytes) -> Result<Incoming, Unreadable> {
     })
 }
 
-fn answer(response: ForwardResponse) -> AnswerFrame {
+fn answer(response: ForwardResponse, wire_bytes: usize) -> AnswerFrame {
     let form = form(response.streaming_info, response.response_stream_info);
     let exact = !response.metadata.is_empty() || !response.trailers.is_empty();
     let metadata = if exact {
@@ -89,6 +91,7 @@ fn answer(response: ForwardResponse) -> AnswerFrame {
     };
     AnswerFrame {
         step: Step { code: Code::from_peer(response.status_code), form, payload: response.payload },
+        wire_bytes,
         compressed: response.compressed,
         message: response.error_message,
         metadata,

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use crate::actors::traffic::{Ending, Message, Part, RequestHead};
+use crate::actors::traffic::{Ending, Message, Part, RequestHead, append};
 use crate::tunnel::call::Frame;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::RequestId;
@@ -171,13 +171,6 @@ fn put_answer_metadata(
         append(&mut headers, trailers);
         let joined = metadata::joined(&headers);
         response.headers = joined.map(|(name, value)| (name.to_string(), value)).collect();
-    }
-}
-
-/// Adds all of `more`; `extend` would replace what has the same name.
-fn append(headers: &mut HeaderMap, more: &HeaderMap) {
-    for (name, value) in more {
-        headers.append(name, value.clone());
     }
 }
 

@@ -237,7 +237,7 @@ impl Listener {
     }
 
     async fn write(&mut self, part: Box<Part>) -> Result<(), Stopped> {
-        let Part { headers, message, ending } = *part;
+        let Part { headers, message, ending, slot: _slot } = *part;
         if headers.is_some() || message.is_some() {
             self.writer.headers(headers)?;
         }

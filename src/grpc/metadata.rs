@@ -18,6 +18,10 @@ pub(super) const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding")
 const TRIMMED: HeaderName = HeaderName::from_static("x-gateway-trimmed");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
+/// Pairs that are read of one frame's metadata. Far more than any limit lets pass, and few enough
+/// that two such maps fit into one, which panics at 24,576 names.
+const PAIRS_MAX: usize = 4_096;
+
 /// Each pair counts 32 bytes more than its name and value (RFC 9113 section 6.5.2).
 const PAIR_OVERHEAD_BYTES: usize = 32;
 
@@ -149,6 +153,10 @@ pub fn to_exact(headers: &HeaderMap) -> Vec<Header> {
 fn collect(pairs: impl Iterator<Item = (String, Bytes)>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
+        if headers.len() >= PAIRS_MAX {
+            count(Count::MetadataDropped);
+            continue;
+        }
         let pair = (HeaderName::try_from(name), HeaderValue::from_maybe_shared(value));
         let (Ok(name), Ok(value)) = pair else {
             count(Count::MetadataDropped);

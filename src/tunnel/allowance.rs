@@ -37,9 +37,22 @@ impl Allowance {
         Some(Hold { used: self.used.clone(), amount })
     }
 
+    /// How much is left.
+    pub fn free(&self) -> usize {
+        self.limit.saturating_sub(self.used())
+    }
+
     /// How much is held now.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Hold {
+    /// Takes over what `other` holds of the same allowance: both come back together.
+    pub fn absorb(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.used, &other.used), "another allowance");
+        self.amount += std::mem::take(&mut other.amount);
     }
 }
 

@@ -378,7 +378,8 @@ fn whole() -> Option<Said<Message>> {
 fn begin(stage: &Stage, first: Option<Said<Message>>) -> (Caller, PendingHandle) {
     let (for_pending, mut replies) = mpsc::channel(64);
     let slot = stage.calls.take(1).unwrap();
-    Pending::begin(Arc::new(head()), first, CallerLine::new(for_pending), slot, stage.for_calls());
+    let line = CallerLine::new(for_pending).holding(slot);
+    Pending::begin(Arc::new(head()), first, line, stage.for_calls());
     let Ok(Reply::Admitted(pending)) = replies.try_recv() else { panic!("not admitted") };
     (Caller { replies }, pending)
 }

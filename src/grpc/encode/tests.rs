@@ -121,6 +121,7 @@ fn an_answer_in_one_frame_has_everything() {
         headers: Some(HeaderMap::from_iter([header("x-before", "h")])),
         message: Some(message("hi")),
         ending: Some(Ending::Answered { code: Code::OK, message: "fine".to_owned(), trailers }),
+        slot: None,
     };
     let exact = response(&rules(&ALL), "7", false, None, &part).unwrap();
     assert_eq!((exact.request_id.as_str(), &exact.payload[..]), ("7", &b"hi"[..]));
