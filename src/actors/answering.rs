@@ -58,6 +58,8 @@ pub struct Answering {
     answer: Answer,
     /// The call's share of the tunnel's buffers.
     buffer: Allowance,
+    /// What its caller's connection holds, with all its calls.
+    unread: Allowance,
     /// Room held for an unfinished message.
     gathered: Room,
     /// Trailers that came before the end.
@@ -68,11 +70,12 @@ pub struct Answering {
 
 impl Answering {
     /// An answer of which nothing has come.
-    pub fn new(caller: Recipient<Outcome>, limits: &Limits) -> Self {
+    pub fn new(caller: Recipient<Outcome>, unread: Allowance, limits: &Limits) -> Self {
         Self {
             caller,
             answer: Answer::new(limits.message_bytes_max),
             buffer: Allowance::new(limits.call_buffer_bytes_max),
+            unread,
             gathered: Room::default(),
             kept: HeaderMap::new(),
             metadata_bytes_max: limits.metadata_bytes_max,
@@ -109,10 +112,10 @@ impl Answering {
         Ok((!nothing).then(|| Box::new(Part { headers, message, ending, slot: None })))
     }
 
-    /// Room in the buffers. A call that holds some already may not have more than it leaves to the
-    /// others, so that slow callers, however many, never take the last of it.
+    /// Room in the buffers. A caller's connection that holds some already may not have more than it
+    /// leaves to the others, so that slow callers, however many, never take the last of it.
     fn take_room(&self, cost: usize, tunnel_buffer: &Allowance) -> Result<Room, Failure> {
-        let held = self.buffer.used();
+        let held = self.unread.used();
         if held > 0 && held + cost > tunnel_buffer.free() {
             return Err(Failure::BufferFull);
         }
@@ -120,7 +123,13 @@ impl Answering {
         else {
             return Err(Failure::BufferFull);
         };
-        Ok(Room { tunnel_buffer: Some(of_tunnel), call_buffer: Some(of_call), ..Room::default() })
+        let unread = self.unread.take(cost);
+        Ok(Room {
+            tunnel_buffer: Some(of_tunnel),
+            call_buffer: Some(of_call),
+            unread,
+            ..Room::default()
+        })
     }
 
     /// Trailers over the limit are cut on their way out; here only what nobody means to send ends a
@@ -225,7 +234,7 @@ mod tests {
     async fn what_a_slow_caller_holds_is_bounded_and_comes_back() {
         let (probe, _) = probe();
         let limits = Limits { call_buffer_bytes_max: 1_000, ..Limits::default() };
-        let mut answering = Answering::new(probe, &limits);
+        let mut answering = Answering::new(probe, Allowance::new(usize::MAX), &limits);
         let buffer = Allowance::new(10_000);
         let more = Form::Stream { end: false };
         let held = answering.step(frame(more, "abc", &[]), &buffer).unwrap();
@@ -255,13 +264,13 @@ mod tests {
         let more = || frame(Form::Stream { end: false }, "", &[]);
         let mut held = Vec::new();
         for _ in 0..5 {
-            let mut hog = Answering::new(probe().0, &limits);
+            let mut hog = Answering::new(probe().0, Allowance::new(usize::MAX), &limits);
             while let Ok(part) = hog.step(more(), &buffer) {
                 held.push(part);
             }
         }
         assert!(buffer.free() > 0);
-        let mut innocent = Answering::new(probe().0, &limits);
+        let mut innocent = Answering::new(probe().0, Allowance::new(usize::MAX), &limits);
         assert!(innocent.step(more(), &buffer).is_ok());
     }
 
@@ -270,14 +279,17 @@ mod tests {
         let limits = Limits { metadata_entries_max: 2, ..Limits::default() };
         let headers = [("a", "1"), ("b", "2"), ("c", "3")];
         let buffer = Allowance::new(limits.tunnel_buffer_bytes_max);
-        let mut answering = Answering::new(probe().0, &limits);
+        let mut answering = Answering::new(probe().0, Allowance::new(usize::MAX), &limits);
         let refused = answering.step(frame(Form::Whole, "", &headers), &buffer);
         assert_eq!(refused.unwrap_err(), Failure::MetadataTooLarge);
     }
 
     fn answering() -> (Answering, Allowance) {
         let limits = Limits::default();
-        (Answering::new(probe().0, &limits), Allowance::new(limits.tunnel_buffer_bytes_max))
+        (
+            Answering::new(probe().0, Allowance::new(usize::MAX), &limits),
+            Allowance::new(limits.tunnel_buffer_bytes_max),
+        )
     }
 
     fn frame(form: Form, payload: &'static str, headers: &[(&'static str, &str)]) -> AnswerFrame {

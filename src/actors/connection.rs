@@ -291,7 +291,6 @@ impl Handler<TunnelOpened> for Connection {
     type Result = ();
 
     fn handle(&mut self, _: TunnelOpened, ctx: &mut Self::Context) {
-        count(Count::TunnelOpened);
         self.down.open();
         self.surroundings.heartbeat.watch(Watch {
             tunnel: self.tunnel,
@@ -309,7 +308,8 @@ impl Handler<Carry> for Connection {
     fn handle(&mut self, Carry { request, head, frame, opening }: Carry, _: &mut Self::Context) {
         let is_opening = opening.is_some();
         if let Some(caller) = opening {
-            self.calls.insert(request, Answering::new(caller, &self.surroundings.limits));
+            let answering = Answering::new(caller, head.unread.clone(), &self.surroundings.limits);
+            self.calls.insert(request, answering);
         }
         // What a caller says after the answer is complete has nowhere to go.
         if self.calls.contains_key(&request) {

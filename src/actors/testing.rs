@@ -8,27 +8,28 @@
     reason = "a stand-in fails at whatever it did not expect"
 )]
 
+mod travel;
+
+pub(crate) use travel::{
+    answer, answer_frame, failure_in, head, head_within, message, more, text_of,
+};
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
-use bytes::Bytes;
-use http::HeaderMap;
 use tokio::sync::mpsc;
 
 use crate::tunnel::allowance::Allowance;
-use crate::tunnel::answer::{Form, Step};
 use crate::tunnel::call::{Frame, Said};
-use crate::tunnel::code::Code;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::failure::Failure;
-use crate::tunnel::id::{MethodPath, RequestId, ServiceName, TunnelId, WorkerId};
+use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::{LastSeen, Patience};
 
 use super::alarm::AlarmClock;
-use super::answering::{AnswerFrame, AnswerMetadata};
 use super::connection::{self, Abilities, ConnectionHandle, Opening};
 use super::credit::Credit;
 use super::down::{DownEnd, down};
@@ -39,7 +40,7 @@ use super::registry::{
     self, CallLeft, Carried, Carry, CloseTunnel, ForwardRequest, ForwardResponse, Line,
     OfferTunnel, Outcome, RegistryHandle, TunnelOpened,
 };
-use super::traffic::{Ending, Message, Outgoing, Part, RequestHead, Room};
+use super::traffic::{Message, Outgoing, Part, RequestHead};
 
 /// The method that tests call, and the name it is served under.
 pub(crate) const SAY: &str = "/demo.Echo/Say";
@@ -444,57 +445,5 @@ impl Caller {
     pub(crate) async fn is_over(&mut self) {
         let more = patiently(self.replies.recv()).await;
         assert!(more.is_none(), "one end is enough: {more:?}");
-    }
-}
-
-// === What travels ===
-
-pub(crate) fn head() -> RequestHead {
-    let path = MethodPath::parse(SAY).expect("a path");
-    RequestHead { path, headers: HeaderMap::new(), deadline: None }
-}
-
-/// The head of a call that may take this long.
-pub(crate) fn head_within(time: Duration) -> RequestHead {
-    RequestHead { deadline: Some(now() + time), ..head() }
-}
-
-pub(crate) fn message(text: &'static str) -> Message {
-    let payload = Bytes::from_static(text.as_bytes());
-    Message { payload, compressed: false, room: Room::default() }
-}
-
-/// A message of an answer that goes on.
-pub(crate) fn more(text: &'static str) -> Box<Part> {
-    Box::new(Part { message: Some(message(text)), ..Part::default() })
-}
-
-/// A whole answer, or the last message of one.
-pub(crate) fn answer(text: &'static str) -> Box<Part> {
-    let ending =
-        Ending::Answered { code: Code::OK, message: String::new(), trailers: HeaderMap::new() };
-    Box::new(Part { ending: Some(ending), ..*more(text) })
-}
-
-/// An answer as it comes up a tunnel.
-pub(crate) fn answer_frame(form: Form, text: &'static str) -> Box<AnswerFrame> {
-    Box::new(AnswerFrame {
-        step: Step { code: Code::OK, form, payload: Bytes::from_static(text.as_bytes()) },
-        wire_bytes: text.len(),
-        compressed: false,
-        message: String::new(),
-        metadata: AnswerMetadata::Classic(HeaderMap::new()),
-    })
-}
-
-pub(crate) fn text_of(part: &Part) -> &str {
-    let message = part.message.as_ref().expect("a part with a message");
-    std::str::from_utf8(&message.payload).expect("text")
-}
-
-pub(crate) fn failure_in(part: &Part) -> Failure {
-    match &part.ending {
-        Some(Ending::Failed(failure)) => *failure,
-        other => panic!("not ended by the gateway: {other:?}"),
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
-use crate::tunnel::allowance::Hold;
+use crate::tunnel::allowance::{Allowance, Hold};
 use crate::tunnel::call::Frame;
 use crate::tunnel::code::Code;
 use crate::tunnel::failure::Failure;
@@ -30,6 +30,8 @@ pub struct RequestHead {
     pub headers: HeaderMap,
     /// When the caller's time is up.
     pub deadline: Option<Instant>,
+    /// What the caller's connection, with all its calls, holds of answers that it has not taken.
+    pub unread: Allowance,
 }
 
 /// One message, without gRPC's five-byte prefix.
@@ -54,6 +56,8 @@ pub struct Room {
     pub tunnel_buffer: Option<Hold>,
     /// In the call's share of those buffers.
     pub call_buffer: Option<Hold>,
+    /// In what the caller's connection holds.
+    pub unread: Option<Hold>,
 }
 
 /// A part of an answer, in the order in which it goes to the caller. It travels boxed: it passes
@@ -103,14 +107,10 @@ pub enum Outgoing {
     },
     /// A part of the answer to a call that the peer made.
     Response {
-        /// The peer's own name for the call.
-        peer_request: Arc<str>,
-        /// Frames of a stream, or one frame that is the whole answer.
-        streamed: bool,
-        /// The answer's grpc-encoding.
-        encoding: Option<HeaderValue>,
-        /// What the service answered.
-        part: Box<Part>,
+        /// The frame as it is written.
+        frame: Bytes,
+        /// The room that it takes until then.
+        room: Room,
     },
     /// The caller is gone; the peer should stop.
     Cancel {
@@ -138,6 +138,7 @@ impl Room {
         let pairs = [
             (&mut self.tunnel_buffer, earlier.tunnel_buffer),
             (&mut self.call_buffer, earlier.call_buffer),
+            (&mut self.unread, earlier.unread),
         ];
         for (held, more) in pairs {
             match (held.as_mut(), more) {

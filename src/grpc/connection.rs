@@ -17,11 +17,12 @@ use super::socket::{Reads, Socket};
 use super::wire::{Phase, Roles, Shared, Wire};
 use super::{body, forward, register, tunnel};
 
-const REGISTRY_SERVICE: &str = "/registry.RegistryService/";
+const REGISTER: &str = "/registry.RegistryService/Register";
 const ESTABLISH_CONNECTION: &str = "/registry.RegistryService/EstablishConnection";
 
-/// Streams that HTTP/2 itself lets be open at once; those over `streams_per_connection_max` are
-/// refused one by one, which a caller may try again elsewhere.
+/// Streams that may be told of in SETTINGS. Callers queue what is over the number they are told;
+/// told more than is served, they lose calls: most client libraries do not retry a refused stream
+/// when the next one is refused too.
 const STREAMS_MAX: u32 = 1_100;
 /// Streams reset before they were accepted: past this the connection is closed (CVE-2023-44487).
 const PENDING_RESETS_MAX: usize = 20;
@@ -67,7 +68,7 @@ fn handshake_failed(remote: SocketAddr, cause: &dyn std::error::Error) {
 fn builder(streams_max: usize) -> Builder {
     let mut builder = Builder::new();
     builder
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(streams(streams_max))
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(Some(ERROR_RESETS_MAX))
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
@@ -119,8 +120,11 @@ async fn drive(
 /// Room for all streams at once: streams whose tunnels are stuck must not keep the others from
 /// sending (RFC 9113 section 5.2 has one window for all of them).
 fn connection_window(streams_max: usize) -> u32 {
-    let streams = u32::try_from(streams_max).unwrap_or(STREAMS_MAX).min(STREAMS_MAX);
-    streams.saturating_mul(STREAM_WINDOW_BYTES)
+    streams(streams_max).saturating_mul(STREAM_WINDOW_BYTES)
+}
+
+fn streams(streams_max: usize) -> u32 {
+    u32::try_from(streams_max).unwrap_or(STREAMS_MAX).min(STREAMS_MAX)
 }
 
 fn widen(connection: &mut Connection<Socket, Bytes>) {
@@ -146,7 +150,7 @@ fn dispatch(
     if shared.roles.tunnels && path == ESTABLISH_CONNECTION {
         return spawn(tunnel::serve(request, respond, slot, shared.clone(), wire.clone()));
     }
-    if shared.roles.tunnels && path.starts_with(REGISTRY_SERVICE) {
+    if shared.roles.tunnels && path == REGISTER {
         let timeout = wire.worker.tunnels.limits.register_timeout;
         return spawn(async move {
             let _slot = slot;

@@ -105,13 +105,31 @@ pub fn envelope(rules: &Rules, frame: MessageType, out: &mut BytesMut) -> Result
     Ok(())
 }
 
+/// A part of an answer to a call that the peer made, as a frame.
+///
+/// # Errors
+///
+/// When the message cannot be inflated for the peer, or the frame would be larger than it accepts.
+pub fn response_frame(
+    rules: &Rules,
+    peer_request: &str,
+    streamed: bool,
+    encoding: Option<&[u8]>,
+    part: &Part,
+) -> Result<Bytes, Failure> {
+    let response = response(rules, peer_request, streamed, encoding, part)?;
+    let mut frame = BytesMut::new();
+    envelope(rules, MessageType::Response(response), &mut frame)?;
+    Ok(frame.freeze())
+}
+
 /// A part of an answer to a call that the peer made. `first` if nothing was sent of it before,
 /// `encoding` is the answer's grpc-encoding.
 ///
 /// # Errors
 ///
 /// When the message cannot be inflated for the peer.
-pub fn response(
+fn response(
     rules: &Rules,
     peer_request: &str,
     streamed: bool,

@@ -13,6 +13,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::Request;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::actors::entry::{Admit, EntryHandle};
 use crate::actors::pending::Reply;
@@ -49,14 +50,14 @@ pub fn serve(
     let limits = &wire.worker.tunnels.limits;
     let body = MessageStream::new(body, limits.message_bytes_max);
     let (for_pending, replies) = replies(limits);
-    let listener = Listener::new(writer, replies, limits);
+    let listener = Listener::new(writer, replies, limits, head.deadline);
     let caller = Caller { head, body, for_pending, entry: wire.worker.entry.clone(), _slot: slot };
     actix_rt::spawn(caller.call(listener));
 }
 
 /// Ends a call that is not admitted.
 fn refuse(mut writer: AnswerWriter, failure: Failure) {
-    count(Count::CallFailed);
+    count(Count::CallRefused);
     // A caller that is gone needs no answer.
     drop(writer.end(Ending::Failed(failure)));
 }
@@ -141,6 +142,8 @@ struct Listener {
     backlog: VecDeque<Box<Part>>,
     hang_up: HangUp,
     send_stall_timeout: Duration,
+    /// The caller's time counts until it has its answer; its pending actor may be gone before.
+    deadline: Option<Instant>,
 }
 
 /// Why writing stopped before the end.
@@ -162,7 +165,12 @@ impl From<h2::Error> for Stopped {
 }
 
 impl Listener {
-    fn new(writer: AnswerWriter, replies: mpsc::Receiver<Reply>, limits: &Limits) -> Box<Self> {
+    fn new(
+        writer: AnswerWriter,
+        replies: mpsc::Receiver<Reply>,
+        limits: &Limits,
+        deadline: Option<std::time::Instant>,
+    ) -> Box<Self> {
         Box::new(Self {
             replies,
             for_speaker: None,
@@ -170,6 +178,7 @@ impl Listener {
             backlog: VecDeque::new(),
             hang_up: HangUp::default(),
             send_stall_timeout: limits.send_stall_timeout,
+            deadline: deadline.map(Instant::from_std),
         })
     }
 
@@ -254,7 +263,7 @@ impl Listener {
 
     async fn write_piece(&mut self, mut piece: Bytes, mut in_message: bool) -> Result<(), Stopped> {
         while !piece.is_empty() {
-            let stalled = tokio::time::Instant::now() + self.send_stall_timeout;
+            let stalled = Instant::now() + self.send_stall_timeout;
             let allowed = self.capacity(piece.len(), stalled, in_message).await?;
             self.writer.data(piece.split_to(allowed.min(piece.len())))?;
             in_message = true;
@@ -266,14 +275,17 @@ impl Listener {
     async fn capacity(
         &mut self,
         wanted: usize,
-        stalled: tokio::time::Instant,
+        stalled: Instant,
         in_message: bool,
     ) -> Result<usize, Stopped> {
         loop {
             tokio::select! {
                 biased;
                 allowed = self.writer.capacity(wanted) => return Ok(allowed?),
-                () = tokio::time::sleep_until(stalled) => {
+                () = tokio::time::sleep_until(self.deadline.map_or(stalled, |at| at.min(stalled))) => {
+                    if self.deadline.is_some_and(|at| at <= Instant::now()) {
+                        return Err(Stopped::Failed { failure: Failure::Deadline, in_message });
+                    }
                     count(Count::SendStalled);
                     self.writer.reset(Reason::CANCEL);
                     return Err(Stopped::Gone);

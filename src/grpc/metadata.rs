@@ -112,7 +112,7 @@ pub fn strip(headers: &mut HeaderMap) {
 /// Metadata as a classic map carries it: duplicates are joined with a comma. Values that are not
 /// text cannot be carried and are counted.
 pub fn joined(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, String)> {
-    headers.keys().map(|name| {
+    headers.keys().filter_map(|name| {
         let (mut joined, mut first) = (String::new(), true);
         for value in headers.get_all(name) {
             let Ok(text) = std::str::from_utf8(value.as_bytes()) else {
@@ -124,7 +124,8 @@ pub fn joined(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, String)
             }
             joined.push_str(text);
         }
-        (name, joined)
+        // A name without a value that is text is not sent as if it had an empty one.
+        (!first).then_some((name, joined))
     })
 }
 

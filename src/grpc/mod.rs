@@ -25,6 +25,7 @@ pub mod head;
 pub mod keepalive;
 pub mod listener;
 pub mod metadata;
+mod peer_answer;
 pub mod peer_call;
 pub mod register;
 pub mod socket;

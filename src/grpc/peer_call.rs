@@ -5,33 +5,39 @@
 //! the peer's own id, which is unique only on this tunnel.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use tokio::sync::mpsc;
 
-use crate::actors::credit::{Credit, Permit};
+use crate::actors::credit::Credit;
 use crate::actors::down::Down;
 use crate::actors::entry::Admit;
-use crate::actors::pending::Reply;
 use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Outgoing, Part, RequestHead, Room};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
-use crate::tunnel::id::{MethodPath, RequestId};
+use crate::tunnel::id::MethodPath;
 
-use super::conversation::{HangUp, Licence, Word, Words, licences, replies, speak};
+use super::conversation::{Licence, Word, Words, licences, replies, speak};
+use super::encode::{self, Rules};
 use super::metadata;
+use super::peer_answer::{Answerer, Way};
 use super::proto::ForwardRequest;
 use super::proto::streaming_info::StreamType;
 use super::timeout;
 use super::wire::Wire;
+
+/// Longer names of calls are not taken: they are repeated in every frame of the answer.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Finished calls whose ids are remembered for a late half-close.
+const FINISHED_MAX: usize = 256;
 
 /// The calls that one peer is making.
 #[derive(Debug)]
@@ -43,6 +49,11 @@ pub struct PeerCalls {
     credit: Credit,
     /// Room for what the peer says.
     buffer: Allowance,
+    /// What it holds of answers that it has not read.
+    unread: Allowance,
+    rules: Rules,
+    /// The ids of the last calls that are over: a late end of one of them begins nothing.
+    finished: Rc<RefCell<VecDeque<String>>>,
 }
 
 /// A call that goes on.
@@ -68,14 +79,37 @@ struct Frame {
 
 impl PeerCalls {
     /// A peer that makes no call yet.
-    pub fn new(wire: Rc<Wire>, down: Down, credit: Credit, buffer: Allowance) -> Self {
-        Self { live: Rc::default(), wire, down, credit, buffer }
+    pub fn new(
+        wire: Rc<Wire>,
+        down: Down,
+        credit: Credit,
+        buffer: Allowance,
+        rules: Rules,
+    ) -> Self {
+        let unread = Allowance::new(usize::MAX);
+        let (live, finished) = (Rc::default(), Rc::default());
+        Self { live, wire, down, credit, buffer, unread, rules, finished }
     }
 
     /// Takes a `request` frame: the beginning of a call, or more of one.
     pub fn frame(&mut self, request: ForwardRequest) {
-        let known = self.live.borrow().contains_key(&request.request_id);
-        if known { self.more(request) } else { self.begin(request) }
+        if request.request_id.len() > REQUEST_ID_BYTES_MAX {
+            count(Count::FrameRejected);
+            self.down.push_reply(Outgoing::Unsupported("a request_id has 128 bytes at most"));
+        } else if self.live.borrow().contains_key(&request.request_id) {
+            self.more(request);
+        } else if self.is_late(&request) {
+            count(Count::FrameLate);
+        } else {
+            self.begin(request);
+        }
+    }
+
+    /// Whether a frame belongs to a call that is over, whose answer may have crossed it.
+    fn is_late(&self, request: &ForwardRequest) -> bool {
+        let sequence = request.streaming_info.map_or(0, |info| info.sequence_number);
+        let says_nothing = is_end(request) && request.payload.is_empty();
+        sequence > 0 || (says_nothing && self.finished.borrow().contains(&request.request_id))
     }
 
     /// The peer gives a call up.
@@ -140,18 +174,16 @@ impl PeerCalls {
         if !self.wire.metadata_limit.admits_request(&headers) {
             return Err(Failure::MetadataTooLarge);
         }
-        Ok(RequestHead { path, headers, deadline })
+        Ok(RequestHead { path, headers, deadline, unread: self.unread.clone() })
     }
 
-    fn refuse(&self, peer_request: &Arc<str>, failure: Failure) {
-        count(Count::CallFailed);
-        let response = Outgoing::Response {
-            peer_request: peer_request.clone(),
-            streamed: false,
-            encoding: None,
-            part: Part::failed(failure),
-        };
-        self.down.push_reply(response);
+    fn refuse(&self, peer_request: &str, failure: Failure) {
+        count(Count::CallRefused);
+        let part = Part::failed(failure);
+        // An end without a message is small.
+        if let Ok(frame) = encode::response_frame(&self.rules, peer_request, false, None, &part) {
+            self.down.push_reply(Outgoing::Response { frame, room: Room::default() });
+        }
     }
 
     fn start(&mut self, frame: Frame, buffer: Allowance, peer_request: Arc<str>) {
@@ -172,22 +204,20 @@ impl PeerCalls {
             first: Some(said),
             replies: for_pending,
         });
-        let answerer = Answerer {
+        let answerer = Answerer::new(
             replies,
             failures,
             for_speaker,
-            down: self.down.clone(),
-            credit: self.credit.clone(),
-            peer_request,
-            request: RequestId::random(),
-            held: (kind == StreamType::Unary).then(Hold::default),
-            encoding: None,
-            headers: None,
-            hang_up: HangUp::default(),
-            given_up: false,
-            _over: Over { live: self.live.clone(), id },
-        };
-        actix_rt::spawn(converse(answerer, Heard(heard), licences));
+            Way {
+                down: self.down.clone(),
+                credit: self.credit.clone(),
+                peer_request,
+                rules: self.rules,
+            },
+            kind == StreamType::Unary,
+        );
+        let over = Over { live: self.live.clone(), finished: self.finished.clone(), id };
+        actix_rt::spawn(converse(answerer, Heard(heard), licences, over));
     }
 }
 
@@ -262,7 +292,12 @@ fn deadline(headers: &HeaderMap, seconds: i32) -> Result<Option<std::time::Insta
     Ok(timeout.and_then(|timeout| now.checked_add(timeout)))
 }
 
-async fn converse(answerer: Answerer, words: Heard, licences: mpsc::Receiver<Licence>) {
+async fn converse(
+    answerer: Answerer,
+    words: Heard,
+    licences: mpsc::Receiver<Licence>,
+    _over: Over,
+) {
     let mut answering = pin!(answerer.answer());
     tokio::select! {
         biased;
@@ -282,136 +317,20 @@ impl Words for Heard {
     }
 }
 
-/// Writes a call's answer into the peer's queue.
-struct Answerer {
-    replies: mpsc::Receiver<Reply>,
-    failures: mpsc::Receiver<Failure>,
-    for_speaker: mpsc::Sender<Licence>,
-    down: Down,
-    credit: Credit,
-    peer_request: Arc<str>,
-    /// The gateway's own name for the answer in the queue.
-    request: RequestId,
-    /// While set, the answer may still turn out to be one frame.
-    held: Option<Hold>,
-    encoding: Option<HeaderValue>,
-    /// Initial metadata that came before the first message.
-    headers: Option<HeaderMap>,
-    hang_up: HangUp,
-    given_up: bool,
-    _over: Over,
-}
-
-/// The first part of an answer that may be its only message.
-#[derive(Default)]
-struct Hold(Option<Box<Part>>);
-
 /// Takes the call off the peer's list when it is over.
 struct Over {
     live: Rc<RefCell<HashMap<String, Live>>>,
+    finished: Rc<RefCell<VecDeque<String>>>,
     id: String,
 }
 
 impl Drop for Over {
     fn drop(&mut self) {
         self.live.borrow_mut().remove(&self.id);
-    }
-}
-
-impl Answerer {
-    async fn answer(mut self) {
-        loop {
-            let Some(part) = self.next_part().await else { continue };
-            let last = part.ending.is_some();
-            if let Some(headers) = &part.headers {
-                self.encoding = headers.get(metadata::ENCODING).cloned();
-            }
-            if !self.take(part).await {
-                return;
-            }
-            if last {
-                return self.hang_up.over();
-            }
+        let mut finished = self.finished.borrow_mut();
+        if finished.len() >= FINISHED_MAX {
+            finished.pop_front();
         }
-    }
-
-    /// The next part of the answer, if that is what comes next.
-    async fn next_part(&mut self) -> Option<Box<Part>> {
-        let reply = tokio::select! {
-            biased;
-            reply = self.replies.recv() => reply,
-            failure = self.failures.recv(), if !self.given_up => {
-                // The tunnel is gone when nobody can give the call up any more.
-                self.given_up = true;
-                self.hang_up.leave(failure.unwrap_or(Failure::Cancelled));
-                return None;
-            }
-        };
-        match reply {
-            Some(Reply::Part(part)) => Some(part),
-            Some(other) => {
-                self.license(other);
-                None
-            }
-            None => Some(Part::failed(Failure::Panic)),
-        }
-    }
-
-    fn license(&mut self, reply: Reply) {
-        let licence = match reply {
-            Reply::Admitted(pending) => {
-                self.hang_up.admitted(pending.clone());
-                Licence::Speak(pending)
-            }
-            Reply::GoOn { tunnel_queue, call_queue } => Licence::GoOn { tunnel_queue, call_queue },
-            Reply::AwaitHalfClose | Reply::Part(_) => Licence::Finish,
-        };
-        // A speaker that has finished needs no licence.
-        drop(self.for_speaker.try_send(licence));
-    }
-
-    /// Sends a part, or holds it while it may be all. `false` when the tunnel is gone.
-    async fn take(&mut self, mut part: Box<Part>) -> bool {
-        // A frame without a payload would be an empty message: headers alone wait for one.
-        if part.message.is_none() && part.ending.is_none() {
-            self.headers = part.headers;
-            return true;
-        }
-        part.headers = part.headers.take().or_else(|| self.headers.take());
-        let Some(hold) = &mut self.held else { return self.push(true, part).await };
-        match (hold.0.take(), part) {
-            (None, part) if part.ending.is_none() => {
-                hold.0 = Some(part);
-                true
-            }
-            (None, part) => self.push(false, part).await,
-            (Some(mut first), part) if part.message.is_none() && part.ending.is_some() => {
-                first.ending = part.ending;
-                self.push(false, first).await
-            }
-            (Some(first), part) => {
-                self.held = None;
-                self.push(true, first).await && self.push(true, part).await
-            }
-        }
-    }
-
-    async fn push(&mut self, streamed: bool, mut part: Box<Part>) -> bool {
-        let cost = part.message.as_ref().map_or(MESSAGE_OVERHEAD_BYTES, Message::cost);
-        let permit: Option<Permit> = self.credit.take(cost).await;
-        if permit.is_none() {
-            return false;
-        }
-        if let Some(message) = &mut part.message {
-            message.room.tunnel_queue = permit;
-        }
-        let response = Outgoing::Response {
-            peer_request: self.peer_request.clone(),
-            streamed,
-            encoding: self.encoding.clone(),
-            part,
-        };
-        self.down.push(self.request, false, response);
-        true
+        finished.push_back(std::mem::take(&mut self.id));
     }
 }

@@ -110,6 +110,7 @@ async fn run(
         outside(&join(&registration.services)),
         registration.features.granted().join(" "),
     );
+    count(Count::TunnelOpened);
     let (down, down_end) = down();
     let ended = {
         let parts = open(tunnel, registration, down, wire);
@@ -204,6 +205,7 @@ impl Parts {
             buffer,
             heard,
             tunnel,
+            rules,
             wire: wire.clone(),
             unreadable: 0,
         };

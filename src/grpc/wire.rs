@@ -62,6 +62,8 @@ pub struct Shared {
     pub remote: SocketAddr,
     /// What this connection's listener serves.
     pub roles: Roles,
+    /// What all streams together hold of answers that have not been taken.
+    pub unread: Allowance,
     tunnel_wanted: Notify,
     streams: Cell<usize>,
 }
@@ -73,7 +75,8 @@ pub struct StreamSlot(Rc<Shared>);
 impl Shared {
     /// A connection without streams.
     pub fn new(remote: SocketAddr, roles: Roles) -> Self {
-        Self { remote, roles, tunnel_wanted: Notify::new(), streams: Cell::new(0) }
+        let unread = Allowance::new(usize::MAX);
+        Self { remote, roles, unread, tunnel_wanted: Notify::new(), streams: Cell::new(0) }
     }
 
     /// Waits until a stream has become a tunnel.

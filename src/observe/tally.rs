@@ -13,6 +13,8 @@ pub enum Count {
     CallAnswered,
     /// Calls ended by the gateway.
     CallFailed,
+    /// Calls refused before they were admitted.
+    CallRefused,
     /// Calls put through again because their tunnel ended before its peer saw them.
     CallPutThroughAgain,
     /// Tunnels opened.
@@ -45,10 +47,11 @@ pub enum Count {
     Panic,
 }
 
-const COUNTS: [(Count, &str); 18] = [
+const COUNTS: [(Count, &str); 19] = [
     (Count::CallStarted, "calls_started"),
     (Count::CallAnswered, "calls_answered"),
     (Count::CallFailed, "calls_failed"),
+    (Count::CallRefused, "calls_refused"),
     (Count::CallPutThroughAgain, "calls_put_through_again"),
     (Count::TunnelOpened, "tunnels_opened"),
     (Count::TunnelClosed, "tunnels_closed"),

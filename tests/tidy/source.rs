@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Files and folders that hold nothing but tests, and what tests need.
-const TEST_NAMES: [&str; 3] = ["tests", "tests.rs", "testing.rs"];
+const TEST_NAMES: [&str; 4] = ["tests", "tests.rs", "testing", "testing.rs"];
 
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

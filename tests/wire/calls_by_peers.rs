@@ -120,6 +120,45 @@ async fn a_peers_stream_goes_both_ways() {
 }
 
 #[tokio::test]
+async fn a_late_frame_of_a_call_that_is_over_begins_nothing() {
+    let gateway = Gateway::start();
+    let mut server = gateway.peer("demo.Echo").await;
+    let mut client = gateway.peer_with(&[], &[]).await;
+
+    ask(&mut client, whole("u", "/demo.Echo/Say", "hi")).await;
+    server.echo().await;
+    assert_eq!(client.response().await.payload, "hi");
+    ask(&mut client, whole("u", "/demo.Echo/Say", "")).await;
+
+    ask(&mut client, streamed("s", "/demo.Echo/Chat", "1", false)).await;
+    let request = server.request().await;
+    server.answer(error(&request, 9, "no")).await;
+    assert_eq!(client.response().await.status_code, 9);
+    for sequence_number in 1..4 {
+        let more = streamed("s", "/demo.Echo/Chat", "more", sequence_number == 3);
+        let info = StreamingInfo { sequence_number, ..more.streaming_info.unwrap() };
+        ask(&mut client, ForwardRequest { streaming_info: Some(info), ..more }).await;
+    }
+
+    // What the server hears next is the next call.
+    ask(&mut client, whole("next", "/demo.Echo/Say", "next")).await;
+    assert_eq!(server.request().await.payload, "next");
+}
+
+#[tokio::test]
+async fn an_empty_last_message_of_a_stream_is_a_message() {
+    let gateway = Gateway::start();
+    let mut server = gateway.peer("demo.Echo").await;
+    let mut client = gateway.peer_with(&[], &[]).await;
+    ask(&mut client, streamed("s", "/demo.Echo/Sum", "1", true)).await;
+    let request = server.request().await;
+    server.answer(ok(&request, "")).await;
+    let message = client.response().await;
+    assert!(message.payload.is_empty() && !message.streaming_info.unwrap().is_stream_end);
+    assert!(client.response().await.streaming_info.unwrap().is_stream_end);
+}
+
+#[tokio::test]
 async fn headers_that_come_before_the_first_message_make_no_empty_one() {
     let gateway = Gateway::start();
     let mut server = gateway.peer("demo.Echo").await;

@@ -91,3 +91,17 @@ async fn what_cannot_be_inflated_is_the_callers_error_and_never_reaches_the_peer
     peer.echo().await;
     assert_eq!(call.message().await, "plain");
 }
+
+#[tokio::test]
+async fn what_follows_a_message_that_cannot_be_inflated_is_not_sent_as_if_it_were_all() {
+    let gateway = Gateway::start();
+    let mut peer = gateway.peer_with(&["demo.Echo"], &["stream", "cancel"]).await;
+    let caller = gateway.caller().await;
+    let mut call = caller.call_headers("/demo.Echo/Sum", &[("grpc-encoding", "gzip")]).await;
+    call.send("one").await;
+    let request = peer.request().await;
+    call.send_flagged(1, b"this is no gzip", true).await;
+    call.fails(13, "protocol").await;
+    // Not the half-close that came with the bad message.
+    assert_eq!(peer.cancel().await.request_id, request.request_id);
+}

@@ -124,10 +124,10 @@ async fn the_buffers_of_all_calls_of_a_tunnel_are_limited_together() {
         "tunnel_buffer_bytes_max": "192KiB",
     } }));
     let mut peer = gateway.peer("demo.Echo").await;
-    let slow = Caller::connect_narrow(gateway.address(), 0).await;
     let mut calls = Vec::new();
     for _ in 0..2 {
-        calls.push(call_whole(&slow, "/demo.Echo/Count", "").await);
+        let slow = Caller::connect_narrow(gateway.address(), 0).await;
+        calls.push((call_whole(&slow, "/demo.Echo/Count", "").await, slow));
         let request = peer.request().await;
         for _ in 0..2 {
             peer.answer(stream_part(&request, Bytes::from(vec![7; 60_000]))).await;
@@ -135,9 +135,57 @@ async fn the_buffers_of_all_calls_of_a_tunnel_are_limited_together() {
     }
     // 2 x 60,000 bytes of the first call and 60,000 of the second fit.
     peer.cancel().await;
-    let mut second = calls.pop().unwrap();
+    let (mut second, _) = calls.pop().unwrap();
     second.initial().await;
     second.fails(8, "queue_full").await;
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_read_leaves_room_for_the_others() {
+    let gateway = Gateway::with(json!({ "limits": {
+        "message_bytes_max": "64KiB", "call_buffer_bytes_max": "128KiB",
+        "tunnel_buffer_bytes_max": "512KiB",
+    } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let slow = Caller::connect_narrow(gateway.address(), 0).await;
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        calls.push(call_whole(&slow, "/demo.Echo/Say", "").await);
+        let request = peer.request().await;
+        peer.answer(ok(&request, Bytes::from(vec![7; 60_000]))).await;
+    }
+    let other = gateway.caller().await;
+    let mut call = call_whole(&other, "/demo.Echo/Say", "").await;
+    let request = peer.request().await;
+    peer.answer(ok(&request, Bytes::from(vec![7; 60_000]))).await;
+    assert_eq!(call.message().await.len(), 60_000);
+    call.succeeds().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_takes_nothing_is_ended_by_its_deadline_although_the_answer_is_complete() {
+    let gateway = Gateway::start();
+    let mut peer = gateway.peer("demo.Echo").await;
+    let slow = Caller::connect_narrow(gateway.address(), 0).await;
+    let mut call = slow.call_headers("/demo.Echo/Say", &[("grpc-timeout", "300m")]).await;
+    call.send_last("").await;
+    let request = peer.request().await;
+    peer.answer(ok(&request, Bytes::from(vec![7; 60_000]))).await;
+    call.initial().await;
+    call.fails(4, "deadline").await;
+}
+
+#[tokio::test]
+async fn a_caller_that_takes_nothing_for_too_long_is_given_up() {
+    let gateway = Gateway::with(json!({ "limits": { "send_stall_timeout": "200ms" } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let slow = Caller::connect_narrow(gateway.address(), 0).await;
+    let mut call = call_whole(&slow, "/demo.Echo/Count", "").await;
+    let request = peer.request().await;
+    peer.answer(stream_part(&request, Bytes::from(vec![7; 60_000]))).await;
+    assert_eq!(peer.cancel().await.request_id, request.request_id);
+    call.initial().await;
+    assert_eq!(call.was_reset().await, h2::Reason::CANCEL);
 }
 
 #[tokio::test]

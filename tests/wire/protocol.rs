@@ -182,15 +182,24 @@ async fn a_deadline_travels_as_the_time_that_remains_and_is_never_invented() {
 }
 
 #[tokio::test]
-async fn a_stream_over_the_limit_of_its_connection_is_refused_and_the_connection_lives() {
+async fn callers_are_told_how_many_streams_they_may_open_and_queue_the_others() {
     let gateway = Gateway::with(json!({ "limits": { "streams_per_connection_max": 2 } }));
     let mut peer = gateway.peer("demo.Echo").await;
     let caller = gateway.caller().await;
 
-    let mut first = call_whole(&caller, "/demo.Echo/Say", "1").await;
-    let _second = call_whole(&caller, "/demo.Echo/Say", "2").await;
-    let mut third = call_whole(&caller, "/demo.Echo/Say", "3").await;
-    assert_eq!(third.was_reset().await, h2::Reason::REFUSED_STREAM);
+    let mut first = call_whole(&caller, "/demo.Echo/Say", "the settings have come").await;
     peer.echo().await;
-    assert_eq!(first.message().await, "1");
+    first.message().await;
+    first.succeeds().await;
+    let one = async |text: &'static str| {
+        let mut call = call_whole(&caller, "/demo.Echo/Say", text).await;
+        assert_eq!(call.message().await, text);
+        call.succeeds().await;
+    };
+    let echoes = async {
+        for _ in 0..4 {
+            peer.echo().await;
+        }
+    };
+    tokio::join!(one("1"), one("2"), one("3"), one("4"), echoes);
 }

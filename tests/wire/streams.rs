@@ -272,3 +272,30 @@ async fn frames_after_the_end_of_an_answer_are_dropped() {
     peer.echo().await;
     assert_eq!(next.message().await, "still here");
 }
+
+#[tokio::test]
+async fn thousands_of_small_messages_in_frames_of_their_own_are_no_attack() {
+    const MESSAGES: usize = 5_000;
+    let gateway = Gateway::start();
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let mut call = caller.call("/demo.Echo/Sum").await;
+    let send = async {
+        for _ in 0..MESSAGES - 1 {
+            call.send([7; 20]).await;
+        }
+        call.send_last([7; 20]).await;
+    };
+    let receive = async {
+        // So many pile up as windows and queues hold before the first is taken.
+        let request = peer.request().await;
+        for _ in 1..MESSAGES {
+            assert_eq!(peer.request().await.payload.len(), 20);
+        }
+        assert!(peer.request().await.streaming_info.unwrap().is_stream_end);
+        peer.answer(ok(&request, "done")).await;
+    };
+    tokio::join!(send, receive);
+    assert_eq!(call.message().await, "done");
+    call.succeeds().await;
+}

@@ -3,6 +3,7 @@
 use super::*;
 use crate::grpc::framing::PREFIX_BYTES;
 use crate::grpc::proto::{ForwardRequest, Header};
+use crate::tunnel::allowance::Allowance;
 use crate::tunnel::code::Code;
 use crate::tunnel::id::MethodPath;
 use proptest::prelude::*;
@@ -172,7 +173,7 @@ fn head(entries: &[(&'static str, &str)], deadline: Option<Instant>) -> RequestH
     for (name, value) in entries {
         headers.append(*name, value.parse().unwrap());
     }
-    RequestHead { path, headers, deadline }
+    RequestHead { path, headers, deadline, unread: Allowance::new(usize::MAX) }
 }
 
 fn header(name: &'static str, value: &'static str) -> (http::HeaderName, http::HeaderValue) {

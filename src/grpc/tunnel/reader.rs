@@ -7,6 +7,7 @@ use crate::actors::credit::Credit;
 use crate::actors::down::Down;
 use crate::actors::traffic::Outgoing;
 use crate::grpc::decode::{self, Incoming, Unreadable};
+use crate::grpc::encode::Rules;
 use crate::grpc::peer_call::PeerCalls;
 use crate::grpc::stream::{MessageStream, Next};
 use crate::grpc::wire::Wire;
@@ -28,6 +29,7 @@ pub(super) struct Reader {
     pub(super) buffer: Allowance,
     pub(super) heard: LastSeen,
     pub(super) tunnel: TunnelId,
+    pub(super) rules: Rules,
     pub(super) wire: Rc<Wire>,
     pub(super) unreadable: usize,
 }
@@ -40,6 +42,7 @@ impl Reader {
             self.down.clone(),
             self.credit.clone(),
             self.buffer.clone(),
+            self.rules,
         );
         let end = loop {
             let next = self.frames.next().await;

@@ -13,7 +13,6 @@ use crate::grpc::proto::connection_message::MessageType;
 use crate::grpc::proto::connection_status::Status;
 use crate::grpc::proto::{Cancel, ConnectionStatus, Heartbeat};
 use crate::grpc::{status, stream};
-use crate::observe::tally::{Count, count};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::TunnelId;
@@ -120,10 +119,7 @@ impl Writer {
                     },
                 )
             }
-            Outgoing::Response { .. } => {
-                self.encode_response(frame, out);
-                None
-            }
+            Outgoing::Response { frame, .. } => Some(frame.clone()),
             Outgoing::Connected
             | Outgoing::Cancel { .. }
             | Outgoing::Unsupported(_)
@@ -132,24 +128,6 @@ impl Writer {
                 let _ = encode::envelope(&self.rules, self.control(frame), out);
                 None
             }
-        }
-    }
-
-    fn encode_response(&self, frame: &Outgoing, out: &mut BytesMut) {
-        let Outgoing::Response { peer_request, streamed, encoding, part } = frame else { return };
-        let encoding = encoding.as_ref().map(http::HeaderValue::as_bytes);
-        let written = encode::response(&self.rules, peer_request, *streamed, encoding, part)
-            .and_then(|response| {
-                encode::envelope(&self.rules, MessageType::Response(response), out)
-            });
-        if let Err(failure) = written {
-            count(Count::FrameRejected);
-            let part = crate::actors::traffic::Part::failed(failure);
-            let end = encode::response(&self.rules, peer_request, *streamed, None, &part);
-            // An end without a message can neither be inflated nor be too large.
-            let _ = end.and_then(|response| {
-                encode::envelope(&self.rules, MessageType::Response(response), out)
-            });
         }
     }
 

@@ -1,0 +1,66 @@
+//! What travels between the actors, in its simplest form.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::{SAY, now};
+use crate::actors::answering::{AnswerFrame, AnswerMetadata};
+use crate::actors::traffic::{Ending, Message, Part, RequestHead, Room};
+use crate::tunnel::allowance::Allowance;
+use crate::tunnel::answer::{Form, Step};
+use crate::tunnel::code::Code;
+use crate::tunnel::failure::Failure;
+use crate::tunnel::id::MethodPath;
+
+pub(crate) fn head() -> RequestHead {
+    let path = MethodPath::parse(SAY).expect("a path");
+    let unread = Allowance::new(usize::MAX);
+    RequestHead { path, headers: HeaderMap::new(), deadline: None, unread }
+}
+
+/// The head of a call that may take this long.
+pub(crate) fn head_within(time: Duration) -> RequestHead {
+    RequestHead { deadline: Some(now() + time), ..head() }
+}
+
+pub(crate) fn message(text: &'static str) -> Message {
+    let payload = Bytes::from_static(text.as_bytes());
+    Message { payload, compressed: false, room: Room::default() }
+}
+
+/// A message of an answer that goes on.
+pub(crate) fn more(text: &'static str) -> Box<Part> {
+    Box::new(Part { message: Some(message(text)), ..Part::default() })
+}
+
+/// A whole answer, or the last message of one.
+pub(crate) fn answer(text: &'static str) -> Box<Part> {
+    let ending =
+        Ending::Answered { code: Code::OK, message: String::new(), trailers: HeaderMap::new() };
+    Box::new(Part { ending: Some(ending), ..*more(text) })
+}
+
+/// An answer as it comes up a tunnel.
+pub(crate) fn answer_frame(form: Form, text: &'static str) -> Box<AnswerFrame> {
+    Box::new(AnswerFrame {
+        step: Step { code: Code::OK, form, payload: Bytes::from_static(text.as_bytes()) },
+        wire_bytes: text.len(),
+        compressed: false,
+        message: String::new(),
+        metadata: AnswerMetadata::Classic(HeaderMap::new()),
+    })
+}
+
+pub(crate) fn text_of(part: &Part) -> &str {
+    let message = part.message.as_ref().expect("a part with a message");
+    std::str::from_utf8(&message.payload).expect("text")
+}
+
+pub(crate) fn failure_in(part: &Part) -> Failure {
+    match &part.ending {
+        Some(Ending::Failed(failure)) => *failure,
+        other => panic!("not ended by the gateway: {other:?}"),
+    }
+}

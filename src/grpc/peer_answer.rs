@@ -1,0 +1,189 @@
+//! The answer to a call that a peer made, as `response` frames under the peer's own id.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use tokio::sync::mpsc;
+
+use crate::actors::credit::Credit;
+use crate::actors::down::Down;
+use crate::actors::pending::Reply;
+use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Outgoing, Part};
+use crate::observe::tally::{Count, count};
+use crate::tunnel::failure::Failure;
+use crate::tunnel::id::RequestId;
+
+use super::conversation::{HangUp, Licence};
+use super::encode::{self, Rules};
+use super::metadata;
+
+/// The way to the peer for one answer.
+pub(super) struct Way {
+    pub(super) down: Down,
+    /// Room in the queue to the peer.
+    pub(super) credit: Credit,
+    /// The peer's own name for the call.
+    pub(super) peer_request: Arc<str>,
+    pub(super) rules: Rules,
+}
+
+/// Writes a call's answer into the peer's queue.
+pub(super) struct Answerer {
+    replies: mpsc::Receiver<Reply>,
+    failures: mpsc::Receiver<Failure>,
+    for_speaker: mpsc::Sender<Licence>,
+    way: Way,
+    /// The gateway's own name for the answer in the queue.
+    request: RequestId,
+    /// While set, the answer may still turn out to be one frame.
+    held: Option<FirstPart>,
+    encoding: Option<HeaderValue>,
+    /// Initial metadata that came before the first message.
+    headers: Option<HeaderMap>,
+    hang_up: HangUp,
+    given_up: bool,
+}
+
+/// The first part of an answer that may be its only message.
+#[derive(Default)]
+struct FirstPart(Option<Box<Part>>);
+
+impl Answerer {
+    /// Nothing is answered yet. `single` if the answer may be one frame by the call's type.
+    pub(super) fn new(
+        replies: mpsc::Receiver<Reply>,
+        failures: mpsc::Receiver<Failure>,
+        for_speaker: mpsc::Sender<Licence>,
+        way: Way,
+        single: bool,
+    ) -> Self {
+        Self {
+            replies,
+            failures,
+            for_speaker,
+            way,
+            request: RequestId::random(),
+            held: single.then(FirstPart::default),
+            encoding: None,
+            headers: None,
+            hang_up: HangUp::default(),
+            given_up: false,
+        }
+    }
+
+    /// Answers until the end, or until the tunnel is gone.
+    pub(super) async fn answer(mut self) {
+        loop {
+            let Some(part) = self.next_part().await else { continue };
+            let last = part.ending.is_some();
+            if let Some(headers) = &part.headers {
+                self.encoding = headers.get(metadata::ENCODING).cloned();
+            }
+            if !self.take(part).await {
+                return;
+            }
+            if last {
+                return self.hang_up.over();
+            }
+        }
+    }
+
+    /// The next part of the answer, if that is what comes next.
+    async fn next_part(&mut self) -> Option<Box<Part>> {
+        let reply = tokio::select! {
+            biased;
+            reply = self.replies.recv() => reply,
+            failure = self.failures.recv(), if !self.given_up => {
+                // The tunnel is gone when nobody can give the call up any more.
+                self.given_up = true;
+                self.hang_up.leave(failure.unwrap_or(Failure::Cancelled));
+                return None;
+            }
+        };
+        match reply {
+            Some(Reply::Part(part)) => Some(part),
+            Some(other) => {
+                self.license(other);
+                None
+            }
+            None => Some(Part::failed(Failure::Panic)),
+        }
+    }
+
+    fn license(&mut self, reply: Reply) {
+        let licence = match reply {
+            Reply::Admitted(pending) => {
+                self.hang_up.admitted(pending.clone());
+                Licence::Speak(pending)
+            }
+            Reply::GoOn { tunnel_queue, call_queue } => Licence::GoOn { tunnel_queue, call_queue },
+            Reply::AwaitHalfClose | Reply::Part(_) => Licence::Finish,
+        };
+        // A speaker that has finished needs no licence.
+        drop(self.for_speaker.try_send(licence));
+    }
+
+    /// Sends a part, or holds it while it may be all. `false` when there is nothing more to send.
+    async fn take(&mut self, mut part: Box<Part>) -> bool {
+        // A frame without a payload would be an empty message: headers alone wait for one.
+        if part.message.is_none() && part.ending.is_none() {
+            self.headers = part.headers;
+            return true;
+        }
+        part.headers = part.headers.take().or_else(|| self.headers.take());
+        let Some(held) = &mut self.held else { return self.push(true, part).await };
+        match (held.0.take(), part) {
+            (None, part) if part.ending.is_none() => {
+                held.0 = Some(part);
+                true
+            }
+            (None, part) => self.push(false, part).await,
+            (Some(mut first), part) if part.message.is_none() && part.ending.is_some() => {
+                first.ending = part.ending;
+                self.push(false, first).await
+            }
+            (Some(first), part) => {
+                self.held = None;
+                self.push(true, first).await && self.push(true, part).await
+            }
+        }
+    }
+
+    async fn push(&mut self, streamed: bool, mut part: Box<Part>) -> bool {
+        let empty = part.message.as_ref().is_some_and(|message| message.payload.is_empty());
+        // In a stream the end has a message only if its payload is not empty.
+        if streamed && empty && part.ending.is_some() {
+            let end = Box::new(Part { ending: part.ending.take(), ..Part::default() });
+            return self.push_frame(true, part).await && self.push_frame(true, end).await;
+        }
+        self.push_frame(streamed, part).await
+    }
+
+    async fn push_frame(&mut self, streamed: bool, mut part: Box<Part>) -> bool {
+        let (frame, goes_on) = match self.encode(streamed, &part) {
+            Ok(frame) => (frame, true),
+            Err(failure) => {
+                count(Count::FrameRejected);
+                self.hang_up.leave(failure);
+                // An end without a message can neither be inflated nor be too large.
+                let Ok(end) = self.encode(streamed, &Part::failed(failure)) else { return false };
+                (end, false)
+            }
+        };
+        let permit = self.way.credit.take(frame.len() + MESSAGE_OVERHEAD_BYTES).await;
+        let mut room = part.message.take().map(|message| message.room).unwrap_or_default();
+        if permit.is_none() {
+            return false;
+        }
+        room.tunnel_queue = permit;
+        self.way.down.push(self.request, false, Outgoing::Response { frame, room });
+        goes_on
+    }
+
+    fn encode(&self, streamed: bool, part: &Part) -> Result<Bytes, Failure> {
+        let Way { rules, peer_request, .. } = &self.way;
+        let encoding = self.encoding.as_ref().map(HeaderValue::as_bytes);
+        encode::response_frame(rules, peer_request, streamed, encoding, part)
+    }
+}
