@@ -93,6 +93,7 @@ struct WireSettings {
     metadata_limit: MetadataLimit,
     keepalive: Keepalive,
     phase: watch::Receiver<Phase>,
+    gathering: Allowance,
     connections: Allowance,
 }
 
@@ -126,6 +127,7 @@ impl Gateway {
             },
             keepalive: config.keepalive,
             phase: phase_seen,
+            gathering: Allowance::new(limits.gathered_bytes_max),
             connections: connections.clone(),
         };
         let settings = worker::Settings {
@@ -187,6 +189,9 @@ impl Gateway {
 
     /// Lets calls in flight finish, then closes tunnels, then waits for connections to close.
     async fn finish(&self) -> Ended {
+        for worker in &self.workers {
+            worker.entry.drained().await;
+        }
         let finished = empty(&self.calls, self.drain_grace).await;
         for worker in &self.workers {
             worker.registry.drain(Some(TunnelEnd::Draining));
@@ -271,6 +276,7 @@ fn start_worker(
         require_caller_key: wire.require_caller_key,
         metadata_limit: wire.metadata_limit,
         keepalive: wire.keepalive,
+        gathering: wire.gathering,
         connections: wire.connections,
         phase: wire.phase,
     };

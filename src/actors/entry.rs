@@ -56,6 +56,12 @@ impl EntryHandle {
         self.0.do_send(Drain);
     }
 
+    /// Waits until every call that came before the drain has been admitted or refused.
+    pub async fn drained(&self) {
+        // An entry that is gone admits nothing either.
+        let _ = self.0.send(Drain).await;
+    }
+
     #[cfg(test)]
     pub(crate) fn crash(&self) {
         self.0.do_send(super::testing::Crash);

@@ -52,6 +52,7 @@ limits_file! {
     calls_per_tunnel_max: Count,
     streams_per_connection_max: Count,
     message_bytes_max: Size,
+    gathered_bytes_max: Size,
     metadata_bytes_max: Size,
     metadata_entries_max: Count,
     classic_frame_bytes_max: Size,
@@ -192,7 +193,7 @@ mod tests {
     /// One value for each field, none of them its default.
     const EVERY_LIMIT: &str = r#"{
         "calls_max": 1, "calls_per_tunnel_max": 2, "streams_per_connection_max": 3,
-        "message_bytes_max": "4B", "metadata_bytes_max": "5B", "metadata_entries_max": 6,
+        "message_bytes_max": "4B", "gathered_bytes_max": "26B", "metadata_bytes_max": "5B", "metadata_entries_max": 6,
         "classic_frame_bytes_max": "7B", "peer_frame_bytes_max": "8B",
         "tunnel_queue_bytes_max": "10B", "call_queue_bytes_max": "9B",
         "call_buffer_bytes_max": "11B", "tunnel_buffer_bytes_max": "12B",
@@ -210,6 +211,7 @@ mod tests {
             calls_per_tunnel_max: 2,
             streams_per_connection_max: 3,
             message_bytes_max: 4,
+            gathered_bytes_max: 26,
             metadata_bytes_max: 5,
             metadata_entries_max: 6,
             classic_frame_bytes_max: 7,

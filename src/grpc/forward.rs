@@ -48,7 +48,7 @@ pub fn serve(
         Err(failure) => return refuse(writer, failure),
     };
     let limits = &wire.worker.tunnels.limits;
-    let body = MessageStream::new(body, limits.message_bytes_max);
+    let body = MessageStream::new(body, limits.message_bytes_max, wire.gathering.clone());
     let (for_pending, replies) = replies(limits);
     let listener = Listener::new(writer, replies, limits, head.deadline);
     let caller = Caller { head, body, for_pending, entry: wire.worker.entry.clone(), _slot: slot };
@@ -129,6 +129,7 @@ fn word(next: Next) -> Word {
         Next::Message { .. } | Next::CutOff => Word::Failed(Failure::Protocol),
         Next::End => Word::Said(Said::HalfClose),
         Next::TooLarge => Word::Failed(Failure::MessageTooLarge),
+        Next::NoRoom => Word::Failed(Failure::NoRoom),
         Next::Broken => Word::Failed(Failure::Cancelled),
     }
 }

@@ -81,6 +81,11 @@ impl Deframer {
         Ok(Some(RawMessage { flag, payload: self.chunk.split_to(length) }))
     }
 
+    /// Bytes of an unfinished message that lies in several chunks.
+    pub fn gathered_bytes(&self) -> usize {
+        self.gathered.len()
+    }
+
     /// Whether no part of a message is waiting for the rest.
     pub fn is_empty(&self) -> bool {
         self.chunk.is_empty() && self.gathered.is_empty()

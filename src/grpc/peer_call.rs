@@ -105,11 +105,12 @@ impl PeerCalls {
         }
     }
 
-    /// Whether a frame belongs to a call that is over, whose answer may have crossed it.
+    /// Whether a frame belongs to a call that is over, whose answer may have crossed it. A peer may
+    /// use an id again, so a frame that can only be a beginning is one.
     fn is_late(&self, request: &ForwardRequest) -> bool {
         let sequence = request.streaming_info.map_or(0, |info| info.sequence_number);
         let says_nothing = is_end(request) && request.payload.is_empty();
-        sequence > 0 || (says_nothing && self.finished.borrow().contains(&request.request_id))
+        (sequence > 0 || says_nothing) && self.finished.borrow().contains(&request.request_id)
     }
 
     /// The peer gives a call up.

@@ -44,7 +44,9 @@ pub fn of_failure(failure: Failure) -> (Code, &'static str) {
         }
         Failure::MetadataTooLarge => (Code::RESOURCE_EXHAUSTED, "metadata_too_large"),
         Failure::InflightLimit => (Code::RESOURCE_EXHAUSTED, "inflight_limit"),
-        Failure::QueueFull | Failure::BufferFull => (Code::RESOURCE_EXHAUSTED, "queue_full"),
+        Failure::QueueFull | Failure::NoRoom | Failure::BufferFull => {
+            (Code::RESOURCE_EXHAUSTED, "queue_full")
+        }
         Failure::Protocol | Failure::BadTimeout => (Code::INTERNAL, "protocol"),
         Failure::BadTunnelFrame => (Code::INTERNAL, "bad_tunnel_frame"),
         Failure::NoCredentials => (Code::UNAUTHENTICATED, "no_credentials"),
@@ -63,6 +65,7 @@ pub fn of_tunnel_end(end: &TunnelEnd) -> (Code, &'static str) {
         TunnelEnd::RegisteredTwice | TunnelEnd::BadFrames => (Code::INVALID_ARGUMENT, "protocol"),
         TunnelEnd::BadKey => (Code::UNAUTHENTICATED, "bad_credentials"),
         TunnelEnd::Rejected(rejection) => of_rejection(rejection),
+        TunnelEnd::NoRoom => (Code::RESOURCE_EXHAUSTED, "queue_full"),
         TunnelEnd::FrameTooLarge { .. } => (Code::RESOURCE_EXHAUSTED, "message_too_large"),
         TunnelEnd::Draining => (Code::UNAVAILABLE, "draining"),
         TunnelEnd::Panic => (Code::INTERNAL, "panic"),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 
 use super::framing::{Deframer, RawMessage};
+use crate::tunnel::allowance::{Allowance, Hold};
 
 /// Waits until at least one byte may be sent; says how many.
 ///
@@ -48,6 +49,9 @@ pub async fn send_all(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result
 pub struct MessageStream {
     stream: RecvStream,
     deframer: Deframer,
+    /// Room for messages that have come in part: their sender's window is given back already.
+    gathering: Allowance,
+    gathered: Option<Hold>,
 }
 
 /// What comes next on a stream.
@@ -64,6 +68,8 @@ pub enum Next {
     End,
     /// A message over the limit.
     TooLarge,
+    /// There is no room for what has come of a message.
+    NoRoom,
     /// The half-close in the middle of a message.
     CutOff,
     /// The stream was reset or its connection broke: that is never a half-close.
@@ -71,14 +77,18 @@ pub enum Next {
 }
 
 impl MessageStream {
-    /// Reads messages of up to `message_bytes_max` bytes.
-    pub fn new(stream: RecvStream, message_bytes_max: usize) -> Self {
-        Self { stream, deframer: Deframer::new(message_bytes_max) }
+    /// Reads messages of up to `message_bytes_max` bytes. What has come of them in part takes room
+    /// in `gathering`.
+    pub fn new(stream: RecvStream, message_bytes_max: usize, gathering: Allowance) -> Self {
+        let deframer = Deframer::new(message_bytes_max);
+        Self { stream, deframer, gathering, gathered: None }
     }
 
-    /// From now on messages may have up to `message_bytes_max` bytes.
+    /// The sender has shown who it is: from now on its messages may have up to `message_bytes_max`
+    /// bytes, and nobody else's take the room for them.
     pub fn admit(&mut self, message_bytes_max: usize) {
         self.deframer.admit(message_bytes_max);
+        (self.gathering, self.gathered) = (Allowance::new(usize::MAX), None);
     }
 
     /// What comes next. The sender's window grows only as this is asked.
@@ -87,6 +97,7 @@ impl MessageStream {
             match self.deframer.next_message() {
                 Err(_) => return Next::TooLarge,
                 Ok(Some(message)) => {
+                    self.gathered = None;
                     let last = self.deframer.is_empty() && self.stream.is_end_stream();
                     return Next::Message { message, last };
                 }
@@ -99,11 +110,28 @@ impl MessageStream {
                         return Next::Broken;
                     }
                     self.deframer.push(chunk);
+                    if !self.take_room() {
+                        return Next::NoRoom;
+                    }
                 }
                 Some(Err(_)) => return Next::Broken,
                 None if self.deframer.is_empty() => return Next::End,
                 None => return Next::CutOff,
             }
         }
+    }
+
+    fn take_room(&mut self) -> bool {
+        let held = self.gathered.as_ref().map_or(0, Hold::amount);
+        let Some(more) = self.deframer.gathered_bytes().checked_sub(held) else { return true };
+        if more == 0 {
+            return true;
+        }
+        match (self.gathering.take(more), &mut self.gathered) {
+            (None, _) => return false,
+            (Some(room), Some(gathered)) => gathered.absorb(room),
+            (Some(room), gathered @ None) => *gathered = Some(room),
+        }
+        true
     }
 }

@@ -52,7 +52,8 @@ pub async fn serve(
         Err(code) => return http_status(respond, code),
     };
     let Ok(mut stream) = respond.send_response(response_head(content_type), false) else { return };
-    let mut frames = MessageStream::new(body, registration::FRAME_BYTES_MAX);
+    let mut frames =
+        MessageStream::new(body, registration::FRAME_BYTES_MAX, wire.gathering.clone());
     match registration::wait(&mut frames, &wire).await {
         Ok(registration) => {
             frames.admit(wire.worker.tunnels.limits.peer_frame_bytes_max);

@@ -31,6 +31,8 @@ pub struct Wire {
     pub metadata_limit: MetadataLimit,
     /// When connections are pinged.
     pub keepalive: Keepalive,
+    /// Room for messages that have come in part, of the whole gateway.
+    pub gathering: Allowance,
     /// All connections of the gateway.
     pub connections: Allowance,
     /// What the gateway is doing.

@@ -49,6 +49,11 @@ impl Allowance {
 }
 
 impl Hold {
+    /// How much it is.
+    pub fn amount(&self) -> usize {
+        self.amount
+    }
+
     /// Takes over what `other` holds of the same allowance: both come back together.
     pub fn absorb(&mut self, mut other: Self) {
         debug_assert!(Arc::ptr_eq(&self.used, &other.used), "another allowance");

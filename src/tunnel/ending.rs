@@ -26,6 +26,8 @@ pub enum TunnelEnd {
         /// How many bytes a frame may have.
         max: usize,
     },
+    /// There was no room for its first frame.
+    NoRoom,
     /// Too many frames could not be read.
     BadFrames,
     /// The gateway is shutting down and the last call is over.
@@ -45,6 +47,7 @@ impl fmt::Display for TunnelEnd {
             Self::BadKey => f.write_str("the api_key is not valid"),
             Self::Rejected(rejection) => rejection.fmt(f),
             Self::FrameTooLarge { max } => write!(f, "a frame is over {max} bytes"),
+            Self::NoRoom => f.write_str("too many messages have come in part"),
             Self::BadFrames => f.write_str("too many frames could not be read"),
             Self::Draining => f.write_str("draining: the gateway is shutting down"),
             Self::Panic => f.write_str("the gateway failed while it held the tunnel"),

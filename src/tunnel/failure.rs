@@ -29,6 +29,8 @@ pub enum Failure {
     InflightLimit,
     /// The tunnel's outgoing queue is full.
     QueueFull,
+    /// Too much of messages that have come in part is held already.
+    NoRoom,
     /// The caller reads more slowly than the service answers, and the buffer between is full.
     BufferFull,
     /// Only peers that cannot stream serve this, and the call is not one message.
@@ -51,7 +53,7 @@ pub enum Failure {
 
 impl Failure {
     /// Every failure, for tables and tests that must not miss one.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::UnknownService,
         Self::NoTunnel,
         Self::TunnelLost,
@@ -64,6 +66,7 @@ impl Failure {
         Self::MetadataTooLarge,
         Self::InflightLimit,
         Self::QueueFull,
+        Self::NoRoom,
         Self::BufferFull,
         Self::UnaryOnly,
         Self::UnsupportedEncoding,
@@ -99,6 +102,7 @@ impl fmt::Display for Failure {
             Self::MetadataTooLarge => "the metadata is over the limit",
             Self::InflightLimit => "too many calls are in flight",
             Self::QueueFull => "the tunnel's queue is full",
+            Self::NoRoom => "too many messages have come in part",
             Self::BufferFull => "the answer is read too slowly and its buffer is full",
             Self::UnaryOnly => "the service takes exactly one message a call",
             Self::UnsupportedEncoding => "the message encoding is not supported here",

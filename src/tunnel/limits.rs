@@ -15,6 +15,8 @@ pub struct Limits {
     pub streams_per_connection_max: usize,
     /// One message, either way, as the caller sees it.
     pub message_bytes_max: usize,
+    /// Bytes of messages that have come in part, from everybody together.
+    pub gathered_bytes_max: usize,
     /// Metadata of one call: the sum of names, values and 32 a pair, as HTTP/2 counts it.
     pub metadata_bytes_max: usize,
     /// Pairs of metadata of one call.
@@ -70,6 +72,7 @@ impl Default for Limits {
             calls_per_tunnel_max: 1_000,
             streams_per_connection_max: 100,
             message_bytes_max: 4 * MIB,
+            gathered_bytes_max: 512 * MIB,
             metadata_bytes_max: 32 * KIB,
             metadata_entries_max: 100,
             classic_frame_bytes_max: 4 * MIB,

@@ -141,6 +141,29 @@ async fn the_buffers_of_all_calls_of_a_tunnel_are_limited_together() {
 }
 
 #[tokio::test]
+async fn what_has_come_of_messages_in_part_is_limited_for_everybody_together() {
+    let gateway = Gateway::with(json!({ "limits": { "gathered_bytes_max": "40KiB" } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let announced = [&[0], &60_000_u32.to_be_bytes()[..]].concat();
+    let mut one = caller.call("/demo.Echo/Say").await;
+    one.send_raw(&[&announced[..], &[7; 20_000]].concat(), false).await;
+    one.send_raw(&[7; 10_000], false).await;
+    let mut other = caller.call("/demo.Echo/Say").await;
+    other.send_raw(&[&announced[..], &[7; 20_000]].concat(), false).await;
+    other.send_raw(&[7; 10_000], false).await;
+    other.fails(8, "queue_full").await;
+
+    // The room comes back with the message.
+    one.send_raw(&[7; 10_000], false).await;
+    one.send_raw(&[7; 20_000], true).await;
+    one.fails(8, "queue_full").await;
+    let mut small = call_whole(&caller, "/demo.Echo/Say", [7; 30_000]).await;
+    peer.echo().await;
+    assert_eq!(small.message().await.len(), 30_000);
+}
+
+#[tokio::test]
 async fn a_connection_that_does_not_read_leaves_room_for_the_others() {
     let gateway = Gateway::with(json!({ "limits": {
         "message_bytes_max": "64KiB", "call_buffer_bytes_max": "128KiB",

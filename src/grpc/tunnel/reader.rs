@@ -57,6 +57,7 @@ impl Reader {
                     let max = self.wire.worker.tunnels.limits.peer_frame_bytes_max;
                     break TunnelEnd::FrameTooLarge { max };
                 }
+                Next::NoRoom => break TunnelEnd::NoRoom,
                 Next::End | Next::CutOff | Next::Broken => break TunnelEnd::PeerLeft,
             }
         };

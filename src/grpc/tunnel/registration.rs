@@ -37,6 +37,7 @@ pub(super) async fn wait(
         Next::Message { message, .. } if message.flag == 0 => message.payload,
         Next::Message { .. } => return Err(TunnelEnd::RegisterFirst),
         Next::TooLarge => return Err(TunnelEnd::FrameTooLarge { max: FRAME_BYTES_MAX }),
+        Next::NoRoom => return Err(TunnelEnd::NoRoom),
         Next::End | Next::CutOff | Next::Broken => return Err(TunnelEnd::PeerLeft),
     };
     match decode::incoming(frame) {
