@@ -3,7 +3,7 @@
 //! It reads when each tunnel was last heard, a few times in the shortest wait, instead of being
 //! told of every frame. A late tunnel is not chosen for new calls; a dead one is closed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::mpsc;
@@ -14,6 +14,7 @@ use crate::tunnel::id::TunnelId;
 use crate::tunnel::liveness::{LastSeen, Patience, Pulse, Verdict};
 
 use super::farewell::PermanentFarewell;
+use super::now;
 use super::registry::{CloseTunnel, RegistryHandle};
 
 /// A tunnel to be watched until its actor is gone.
@@ -135,11 +136,6 @@ impl Handler<super::testing::Crash> for Heartbeat {
     fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
         panic!("a bug in the supervisor");
     }
-}
-
-/// The runtime's clock, which tests can pause.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

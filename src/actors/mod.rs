@@ -36,3 +36,8 @@ pub mod registry;
 pub(crate) mod testing;
 pub mod traffic;
 pub mod worker;
+
+/// The runtime's clock, which tests can pause.
+pub(crate) fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -20,6 +20,7 @@ use crate::tunnel::limits::Limits;
 use super::alarm::{Alarm, AlarmClock, Expired};
 use super::credit::Credit;
 use super::farewell::count_panic;
+use super::now;
 use super::registry::{Carried, Carry, ForwardRequest, Inquire, Outcome, RegistryHandle};
 use super::traffic::{Ending, Message, Part, RequestHead};
 
@@ -353,11 +354,6 @@ impl Handler<super::testing::Crash> for Pending {
     fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
         panic!("a bug in a pending call");
     }
-}
-
-/// The runtime's clock, which tests can pause.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

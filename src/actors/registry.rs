@@ -14,7 +14,7 @@ mod messages;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::mpsc;
@@ -30,6 +30,7 @@ use crate::tunnel::limits::Limits;
 use crate::tunnel::switchboard::{Refusal, Refused, Switchboard};
 
 use super::farewell::PermanentFarewell;
+use super::now;
 use super::traffic::Part;
 
 pub use handle::{RegistryHandle, Settings};
@@ -435,11 +436,6 @@ fn toss(state: &mut u64) -> u64 {
     let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
-}
-
-/// The runtime's clock, which tests can pause.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

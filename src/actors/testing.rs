@@ -29,6 +29,8 @@ use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::{LastSeen, Patience};
 
+pub(crate) use super::now;
+
 use super::alarm::AlarmClock;
 use super::connection::{self, Abilities, ConnectionHandle, Opening};
 use super::credit::Credit;
@@ -98,10 +100,6 @@ pub(crate) async fn pass(time: Duration) {
 
 pub(crate) async fn patiently<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_hours(1), what).await.expect("no wait is in vain")
-}
-
-pub(crate) fn now() -> std::time::Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 // === The stage ===

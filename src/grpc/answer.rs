@@ -10,12 +10,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::actors::traffic::Ending;
 
+use super::encode::COPIED_BYTES_MAX;
 use super::framing::{PREFIX_BYTES, put_prefix};
 use super::metadata::MetadataLimit;
 use super::status;
-
-/// Payloads up to this size are copied behind their prefix, see `encode::COPIED_BYTES_MAX`.
-const COPIED_BYTES_MAX: usize = 4096;
 
 /// The way back to a caller.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::actors::credit::Credit;
 use crate::actors::pending::{PendingHandle, Reply};
-use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message};
+use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Part};
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::limits::Limits;
@@ -120,11 +120,30 @@ pub struct HangUp {
 
 impl HangUp {
     /// The call has been admitted.
-    pub fn admitted(&mut self, pending: PendingHandle) {
+    fn admitted(&mut self, pending: PendingHandle) {
         if let Some(failure) = self.leaving.take() {
             pending.left(failure);
         }
         self.pending = Some(pending);
+    }
+
+    /// What a reply allows the caller, or the part of the answer that it is.
+    ///
+    /// # Errors
+    ///
+    /// The part.
+    pub fn heard(&mut self, reply: Reply) -> Result<Licence, Box<Part>> {
+        match reply {
+            Reply::Part(part) => Err(part),
+            Reply::Admitted(pending) => {
+                self.admitted(pending.clone());
+                Ok(Licence::Speak(pending))
+            }
+            Reply::GoOn { tunnel_queue, call_queue } => {
+                Ok(Licence::GoOn { tunnel_queue, call_queue })
+            }
+            Reply::AwaitHalfClose => Ok(Licence::Finish),
+        }
     }
 
     /// Gives the call up; its end comes as an answer.

@@ -25,7 +25,7 @@ use super::{compression, metadata, status, timeout};
 
 /// Payloads up to this size are copied behind their head: a small buffer of its own costs a DATA frame
 /// and a part of a write, which is dearer than the copy; for a large one the copy is dearer.
-const COPIED_BYTES_MAX: usize = 4096;
+pub(super) const COPIED_BYTES_MAX: usize = 4096;
 
 /// Field numbers of `ForwardRequest` (proto/registry.proto).
 mod field {

@@ -226,22 +226,13 @@ impl Listener {
     }
 
     fn hear(&mut self, reply: Option<Reply>) -> Option<Box<Part>> {
-        let licence = match reply {
-            Some(Reply::Part(part)) => return Some(part),
-            // Every call is told its end; whoever drops the line without has broken.
-            None => return Some(Part::failed(Failure::Panic)),
-            Some(Reply::Admitted(pending)) => {
-                self.hang_up.admitted(pending.clone());
-                Licence::Speak(pending)
-            }
-            Some(Reply::GoOn { tunnel_queue, call_queue }) => {
-                Licence::GoOn { tunnel_queue, call_queue }
-            }
-            Some(Reply::AwaitHalfClose) => Licence::Finish,
-        };
-        if let Some(speaker) = &self.for_speaker {
+        // Every call is told its end; whoever drops the line without has broken.
+        let Some(reply) = reply else { return Some(Part::failed(Failure::Panic)) };
+        match (self.hang_up.heard(reply), &self.for_speaker) {
+            (Err(part), _) => return Some(part),
             // A speaker that has finished needs no licence.
-            drop(speaker.try_send(licence));
+            (Ok(licence), Some(speaker)) => drop(speaker.try_send(licence)),
+            (Ok(_), None) => {}
         }
         None
     }

@@ -101,27 +101,16 @@ impl Answerer {
                 return None;
             }
         };
-        match reply {
-            Some(Reply::Part(part)) => Some(part),
-            Some(other) => {
-                self.license(other);
+        // Every call is told its end; whoever drops the line without has broken.
+        let Some(reply) = reply else { return Some(Part::failed(Failure::Panic)) };
+        match self.hang_up.heard(reply) {
+            Err(part) => Some(part),
+            Ok(licence) => {
+                // A speaker that has finished needs no licence.
+                drop(self.for_speaker.try_send(licence));
                 None
             }
-            None => Some(Part::failed(Failure::Panic)),
         }
-    }
-
-    fn license(&mut self, reply: Reply) {
-        let licence = match reply {
-            Reply::Admitted(pending) => {
-                self.hang_up.admitted(pending.clone());
-                Licence::Speak(pending)
-            }
-            Reply::GoOn { tunnel_queue, call_queue } => Licence::GoOn { tunnel_queue, call_queue },
-            Reply::AwaitHalfClose | Reply::Part(_) => Licence::Finish,
-        };
-        // A speaker that has finished needs no licence.
-        drop(self.for_speaker.try_send(licence));
     }
 
     /// Sends a part, or holds it while it may be all. `false` when there is nothing more to send.

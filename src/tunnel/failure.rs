@@ -81,7 +81,7 @@ impl Failure {
     /// Whether what is still held for the caller is dropped at once. The caller then sees a prefix
     /// of the answer and this failure; otherwise what came before is delivered first.
     pub fn drops_backlog(self) -> bool {
-        matches!(self, Self::Deadline | Self::BufferFull | Self::Cancelled | Self::Draining)
+        matches!(self, Self::Deadline | Self::BufferFull | Self::Cancelled)
     }
 }
 
