@@ -18,6 +18,7 @@ use crate::actors::worker::{self, Worker};
 use crate::auth::guesses::Guesses;
 use crate::auth::{KeyGrant, Keyring};
 use crate::config::{Config, Listener};
+use crate::grpc::door::Door;
 use crate::grpc::keepalive::Keepalive;
 use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
 use crate::grpc::metadata::MetadataLimit;
@@ -94,7 +95,6 @@ struct WireSettings {
     keepalive: Keepalive,
     phase: watch::Receiver<Phase>,
     gathering: Allowance,
-    connections: Allowance,
 }
 
 impl Gateway {
@@ -109,7 +109,8 @@ impl Gateway {
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let (died_sender, died) = mpsc::unbounded_channel();
         let calls = Allowance::new(config.limits.calls_max);
-        let connections = Allowance::new(usize::MAX);
+        let connections = Allowance::new(config.limits.connections_max);
+        let door = Door::new(connections.clone(), config.limits.connections_per_address_max);
         let drain_grace = config.drain_grace;
         let limits = Arc::new(config.limits);
         let registries = registry::Settings {
@@ -128,7 +129,6 @@ impl Gateway {
             keepalive: config.keepalive,
             phase: phase_seen,
             gathering: Allowance::new(limits.gathered_bytes_max),
-            connections: connections.clone(),
         };
         let settings = worker::Settings {
             limits,
@@ -141,7 +141,7 @@ impl Gateway {
             .into_iter()
             .map(|(listener, roles, _)| {
                 let workers = workers.iter().map(|worker| worker.arrivals.clone()).collect();
-                actix_rt::spawn(listener::accept(listener, roles, workers))
+                actix_rt::spawn(listener::accept(listener, roles, door.clone(), workers))
             })
             .collect();
         Ok(Self { addresses, workers, acceptors, phase, died, calls, connections, drain_grace })
@@ -277,7 +277,6 @@ fn start_worker(
         metadata_limit: wire.metadata_limit,
         keepalive: wire.keepalive,
         gathering: wire.gathering,
-        connections: wire.connections,
         phase: wire.phase,
     };
     actix_rt::spawn(listener::serve(arrivals, Rc::new(wire)));

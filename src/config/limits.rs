@@ -50,6 +50,8 @@ macro_rules! limits_file {
 limits_file! {
     calls_max: Count,
     calls_per_tunnel_max: Count,
+    connections_max: Count,
+    connections_per_address_max: Count,
     streams_per_connection_max: Count,
     message_bytes_max: Size,
     gathered_bytes_max: Size,
@@ -192,7 +194,8 @@ mod tests {
 
     /// One value for each field, none of them its default.
     const EVERY_LIMIT: &str = r#"{
-        "calls_max": 1, "calls_per_tunnel_max": 2, "streams_per_connection_max": 3,
+        "calls_max": 1, "calls_per_tunnel_max": 2, "connections_max": 27, "connections_per_address_max": 28,
+        "streams_per_connection_max": 3,
         "message_bytes_max": "4B", "gathered_bytes_max": "26B", "metadata_bytes_max": "5B", "metadata_entries_max": 6,
         "classic_frame_bytes_max": "7B", "peer_frame_bytes_max": "8B",
         "tunnel_queue_bytes_max": "10B", "call_queue_bytes_max": "9B",
@@ -209,6 +212,8 @@ mod tests {
         let expected = Limits {
             calls_max: 1,
             calls_per_tunnel_max: 2,
+            connections_max: 27,
+            connections_per_address_max: 28,
             streams_per_connection_max: 3,
             message_bytes_max: 4,
             gathered_bytes_max: 26,

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::observe::tally::{Count, count};
 
+use super::door::Place;
 use super::socket::{Reads, Socket};
 use super::wire::{Phase, Roles, Shared, Wire};
 use super::{body, forward, register, tunnel};
@@ -45,8 +46,13 @@ const TUNNEL_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const TUNNEL_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
 /// Serves one connection until it ends.
-pub async fn serve(stream: TcpStream, remote: SocketAddr, roles: Roles, wire: Rc<Wire>) {
-    let _counted = wire.connections.take(1);
+pub async fn serve(
+    stream: TcpStream,
+    remote: SocketAddr,
+    roles: Roles,
+    _place: Place,
+    wire: Rc<Wire>,
+) {
     let socket = Socket::new(stream);
     let reads = socket.reads();
     let limits = &wire.worker.tunnels.limits;

@@ -8,7 +8,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use crate::observe::tally::{Count, count};
+
 use super::connection;
+use super::door::{Door, Place};
 use super::wire::{Roles, Wire};
 
 /// How long to wait after `accept` has failed: long enough that descriptors come free, short
@@ -23,42 +26,56 @@ pub struct Arrival {
     stream: std::net::TcpStream,
     remote: SocketAddr,
     roles: Roles,
+    place: Place,
 }
 
 /// Accepts until it is dropped.
-pub async fn accept(listener: TcpListener, roles: Roles, workers: Vec<mpsc::Sender<Arrival>>) {
+pub async fn accept(
+    listener: TcpListener,
+    roles: Roles,
+    door: Door,
+    workers: Vec<mpsc::Sender<Arrival>>,
+) {
     for worker in workers.iter().cycle() {
-        let arrival = next(&listener, roles).await;
+        let arrival = next(&listener, roles, &door).await;
         if worker.send(arrival).await.is_err() {
             return;
         }
     }
 }
 
-async fn next(listener: &TcpListener, roles: Roles) -> Arrival {
+async fn next(listener: &TcpListener, roles: Roles, door: &Door) -> Arrival {
     loop {
-        match listener.accept().await.and_then(|(stream, remote)| detach(stream, remote, roles)) {
-            Ok(arrival) => return arrival,
+        let (stream, remote) = match listener.accept().await.and_then(detach) {
+            Ok(accepted) => accepted,
             Err(error) => {
                 log::warn!("accept failed: cause={error}");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
             }
+        };
+        match door.enter(remote.ip()) {
+            Some(place) => return Arrival { stream, remote, roles, place },
+            // Closed at once: it costs nothing, and says that there is nobody.
+            None => count(Count::ConnectionRefused),
         }
     }
 }
 
 /// Takes a connection off the accepting thread's reactor.
-fn detach(stream: TcpStream, remote: SocketAddr, roles: Roles) -> io::Result<Arrival> {
+fn detach(
+    (stream, remote): (TcpStream, SocketAddr),
+) -> io::Result<(std::net::TcpStream, SocketAddr)> {
     stream.set_nodelay(true)?;
-    Ok(Arrival { stream: stream.into_std()?, remote, roles })
+    Ok((stream.into_std()?, remote))
 }
 
 /// Serves the connections that are handed to one worker, on that worker.
 pub async fn serve(mut arrivals: mpsc::Receiver<Arrival>, wire: Rc<Wire>) {
-    while let Some(Arrival { stream, remote, roles }) = arrivals.recv().await {
+    while let Some(Arrival { stream, remote, roles, place }) = arrivals.recv().await {
         match TcpStream::from_std(stream) {
             Ok(stream) => {
-                actix_rt::spawn(connection::serve(stream, remote, roles, wire.clone()));
+                actix_rt::spawn(connection::serve(stream, remote, roles, place, wire.clone()));
             }
             Err(error) => log::warn!("connection lost: remote={remote} cause={error}"),
         }

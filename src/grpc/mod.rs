@@ -17,6 +17,7 @@ pub mod compression;
 pub mod connection;
 pub mod conversation;
 pub mod decode;
+pub mod door;
 pub mod encode;
 pub mod features;
 pub mod forward;

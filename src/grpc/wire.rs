@@ -33,8 +33,6 @@ pub struct Wire {
     pub keepalive: Keepalive,
     /// Room for messages that have come in part, of the whole gateway.
     pub gathering: Allowance,
-    /// All connections of the gateway.
-    pub connections: Allowance,
     /// What the gateway is doing.
     pub phase: watch::Receiver<Phase>,
 }

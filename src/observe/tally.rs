@@ -37,6 +37,8 @@ pub enum Count {
     MetadataDropped,
     /// Trailers cut to the limit.
     TrailersTrimmed,
+    /// Connections closed because there were too many.
+    ConnectionRefused,
     /// Connections that did not finish their handshake.
     HandshakeFailed,
     /// Streams refused because the connection has too many.
@@ -47,7 +49,7 @@ pub enum Count {
     Panic,
 }
 
-const COUNTS: [(Count, &str); 19] = [
+const COUNTS: [(Count, &str); 20] = [
     (Count::CallStarted, "calls_started"),
     (Count::CallAnswered, "calls_answered"),
     (Count::CallFailed, "calls_failed"),
@@ -63,6 +65,7 @@ const COUNTS: [(Count, &str); 19] = [
     (Count::IdentityIgnored, "identities_ignored"),
     (Count::MetadataDropped, "metadata_dropped"),
     (Count::TrailersTrimmed, "trailers_trimmed"),
+    (Count::ConnectionRefused, "connections_refused"),
     (Count::HandshakeFailed, "handshakes_failed"),
     (Count::StreamRefused, "streams_refused"),
     (Count::SendStalled, "sends_stalled"),

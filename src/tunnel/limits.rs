@@ -11,6 +11,10 @@ pub struct Limits {
     pub calls_max: usize,
     /// Calls in flight on one tunnel, calls whose caller left included until they are freed.
     pub calls_per_tunnel_max: usize,
+    /// Connections open at once; further ones are closed as they come.
+    pub connections_max: usize,
+    /// The same from one address that is not loopback.
+    pub connections_per_address_max: usize,
     /// Streams one connection may have open; the next is refused with `REFUSED_STREAM`.
     pub streams_per_connection_max: usize,
     /// One message, either way, as the caller sees it.
@@ -70,6 +74,8 @@ impl Default for Limits {
         Self {
             calls_max: 20_000,
             calls_per_tunnel_max: 1_000,
+            connections_max: 10_000,
+            connections_per_address_max: 256,
             streams_per_connection_max: 100,
             message_bytes_max: 4 * MIB,
             gathered_bytes_max: 512 * MIB,

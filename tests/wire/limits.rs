@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::io::AsyncReadExt;
 
-use crate::support::{Caller, Gateway, KEY, Peer, call_whole, ok, stream_end, stream_part, until};
+use crate::support::{
+    Caller, Gateway, KEY, Peer, call_whole, ok, soon, stream_end, stream_part, until,
+};
 
 #[tokio::test]
 async fn calls_in_all_are_limited_and_told_when_to_come_back() {
@@ -138,6 +141,26 @@ async fn the_buffers_of_all_calls_of_a_tunnel_are_limited_together() {
     let (mut second, _) = calls.pop().unwrap();
     second.initial().await;
     second.fails(8, "queue_full").await;
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_is_closed_and_a_place_comes_back() {
+    let gateway = Gateway::with(json!({ "limits": { "connections_max": 2 } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let mut call = call_whole(&caller, "/demo.Echo/Say", "hi").await;
+    peer.echo().await;
+    assert_eq!(call.message().await, "hi");
+
+    let mut third = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+    assert_eq!(soon("a close", third.read(&mut [0; 1])).await.unwrap(), 0);
+    drop((call, caller));
+    until("a place", async || {
+        let mut next = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+        // SETTINGS come to whoever is let in.
+        next.read(&mut [0; 1]).await.is_ok_and(|bytes| bytes == 1)
+    })
+    .await;
 }
 
 #[tokio::test]

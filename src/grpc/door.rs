@@ -1,0 +1,81 @@
+//! How many connections may be open: in all, and from one address.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use crate::tunnel::allowance::{Allowance, Hold};
+
+/// With so many addresses, those without a connection are forgotten. There are never more than
+/// this and the open connections together.
+const FORGET_FROM: usize = 1_024;
+
+/// Lets connections in. Clones, of one thread, count together.
+#[derive(Clone, Debug)]
+pub struct Door {
+    all: Allowance,
+    per_address_max: usize,
+    addresses: Rc<RefCell<HashMap<IpAddr, Allowance>>>,
+}
+
+/// The place of one open connection; its drop gives it back, on whatever thread.
+#[derive(Debug)]
+pub struct Place {
+    _in_all: Hold,
+    _of_address: Option<Hold>,
+}
+
+impl Door {
+    /// A door for as many connections as `all` allows, and `per_address_max` from one address.
+    pub fn new(all: Allowance, per_address_max: usize) -> Self {
+        Self { all, per_address_max, addresses: Rc::default() }
+    }
+
+    /// A place for a connection from `address`, if there is one. Loopback, where everything behind
+    /// a proxy on this machine comes from, is limited in all only.
+    pub fn enter(&self, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
+        let in_all = self.all.take(1)?;
+        if address.is_loopback() {
+            return Some(Place { _in_all: in_all, _of_address: None });
+        }
+        let mut addresses = self.addresses.borrow_mut();
+        if addresses.len() >= FORGET_FROM {
+            addresses.retain(|_, allowance| allowance.used() > 0);
+        }
+        let allowance =
+            addresses.entry(address).or_insert_with(|| Allowance::new(self.per_address_max));
+        Some(Place { _in_all: in_all, _of_address: Some(allowance.take(1)?) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_limited_in_all_and_for_each_address_and_come_back() {
+        let door = Door::new(Allowance::new(4), 2);
+        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let first = door.enter(one).unwrap();
+        let _second = door.enter(one).unwrap();
+        assert!(door.enter(one).is_none(), "two of one address");
+        let _third = door.enter(other).unwrap();
+        drop(first);
+        let _fourth = door.enter(one).unwrap();
+        let _fifth = door.enter(other).unwrap();
+        assert!(door.enter(IpAddr::from([192, 0, 2, 3])).is_none(), "four in all");
+    }
+
+    #[test]
+    fn loopback_is_limited_in_all_only_and_addresses_without_connections_are_forgotten() {
+        let door = Door::new(Allowance::new(10), 1);
+        let local: Vec<_> = (0..5).map(|_| door.enter(IpAddr::from([127, 0, 0, 1]))).collect();
+        assert!(local.iter().all(Option::is_some));
+        for (a, b) in (0..20).flat_map(|a| (0..100).map(move |b| (a, b))) {
+            assert!(door.enter(IpAddr::from([192, 0, a, b])).is_some());
+        }
+        assert!(door.addresses.borrow().len() <= FORGET_FROM);
+    }
+}
