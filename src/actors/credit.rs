@@ -22,9 +22,9 @@ pub struct Permit {
 }
 
 impl Credit {
-    /// A queue of `bytes_max` bytes. An empty one admits anything, however large.
+    /// A queue of `bytes_max` bytes, at most 4 GiB. An empty one admits anything, however large.
     pub fn new(bytes_max: usize) -> Self {
-        let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX >> 3);
+        let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
         Self { semaphore: Arc::new(Semaphore::new(bytes_max as usize)), bytes_max }
     }
 

@@ -18,6 +18,8 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What HTTP/2 is told to read of a header list is 64 KiB; less of it is a call's metadata.
 const METADATA_BYTES_MAX: usize = 48 * 1024;
+/// The room of a queue is counted in 32 bits.
+const QUEUE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// A map of headers has places for a few times this many.
 const METADATA_ENTRIES_MAX: usize = 4_096;
 /// What HTTP/2 itself lets be open on a connection.
@@ -82,10 +84,6 @@ impl LimitsFile {
     /// The limits as used: what is written, over the defaults.
     pub(super) fn used(&self, mistakes: &mut Mistakes) -> Limits {
         let limits = self.or_default(mistakes);
-        if limits.message_bytes_max > MESSAGE_BYTES_MAX {
-            let text = format_args!("must be {} at most", Size::from(MESSAGE_BYTES_MAX));
-            mistakes.add("limits.message_bytes_max", text);
-        }
         for (name, count, most) in [
             ("metadata_entries_max", limits.metadata_entries_max, METADATA_ENTRIES_MAX),
             ("streams_per_connection_max", limits.streams_per_connection_max, STREAMS_MAX),
@@ -94,9 +92,15 @@ impl LimitsFile {
                 mistakes.add(format!("limits.{name}"), format_args!("must be {most} at most"));
             }
         }
-        if limits.metadata_bytes_max > METADATA_BYTES_MAX {
-            let text = format_args!("must be {} at most", Size::from(METADATA_BYTES_MAX));
-            mistakes.add("limits.metadata_bytes_max", text);
+        for (name, size, most) in [
+            ("message_bytes_max", limits.message_bytes_max, MESSAGE_BYTES_MAX),
+            ("metadata_bytes_max", limits.metadata_bytes_max, METADATA_BYTES_MAX),
+            ("tunnel_queue_bytes_max", limits.tunnel_queue_bytes_max, QUEUE_BYTES_MAX),
+        ] {
+            if size > most {
+                let text = format_args!("must be {} at most", Size::from(most));
+                mistakes.add(format!("limits.{name}"), text);
+            }
         }
         let message = ("message_bytes_max", limits.message_bytes_max);
         let call_buffer = ("call_buffer_bytes_max", limits.call_buffer_bytes_max);
@@ -272,6 +276,21 @@ mod tests {
             message("65MiB").1,
             ["limits.message_bytes_max: must be 64MiB at most"],
             "nothing is compared with a message that is refused"
+        );
+    }
+
+    #[test]
+    fn what_http_2_or_a_counter_could_not_hold_is_a_mistake() {
+        let text = r#"{"metadata_bytes_max": "49KiB", "metadata_entries_max": 4097,
+                       "streams_per_connection_max": 1101, "tunnel_queue_bytes_max": "2GiB"}"#;
+        assert_eq!(
+            used(text).1,
+            [
+                "limits.metadata_entries_max: must be 4096 at most",
+                "limits.streams_per_connection_max: must be 1100 at most",
+                "limits.metadata_bytes_max: must be 48KiB at most",
+                "limits.tunnel_queue_bytes_max: must be 1GiB at most",
+            ]
         );
     }
 

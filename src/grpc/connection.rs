@@ -13,10 +13,11 @@ use tokio::net::TcpStream;
 
 use crate::observe::tally::{Count, count};
 
+use super::answer::http_status;
 use super::door::Place;
 use super::socket::{Reads, Socket};
 use super::wire::{Phase, Roles, Shared, Wire};
-use super::{body, forward, register, tunnel};
+use super::{body, forward, head, register, tunnel};
 
 const REGISTER: &str = "/registry.RegistryService/Register";
 const ESTABLISH_CONNECTION: &str = "/registry.RegistryService/EstablishConnection";
@@ -158,6 +159,9 @@ fn dispatch(
     }
     if shared.roles.tunnels && path == REGISTER {
         let timeout = wire.worker.tunnels.limits.register_timeout;
+        if let Err(code) = head::content_type(request.method(), request.headers()) {
+            return http_status(respond, code);
+        }
         return spawn(async move {
             let _slot = slot;
             let served = body::serve(register::service(), request, respond);

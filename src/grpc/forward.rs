@@ -38,7 +38,7 @@ pub fn serve(
     wire: &Wire,
 ) {
     let (parts, body) = request.into_parts();
-    let content_type = match head::content_type(&parts) {
+    let content_type = match head::content_type(&parts.method, &parts.headers) {
         Ok(content_type) => content_type,
         Err(code) => return http_status(respond, code),
     };

@@ -17,11 +17,11 @@ use super::wire::{Shared, Wire};
 /// # Errors
 ///
 /// The HTTP status that says why it is not.
-pub fn content_type(parts: &Parts) -> Result<HeaderValue, StatusCode> {
-    if parts.method != Method::POST {
+pub fn content_type(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, StatusCode> {
+    if method != Method::POST {
         return Err(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let content_type = parts.headers.get(header::CONTENT_TYPE);
+    let content_type = headers.get(header::CONTENT_TYPE);
     let grpc = content_type.filter(|value| is_grpc(value.as_bytes()));
     grpc.cloned().ok_or(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }

@@ -19,8 +19,13 @@ async fn a_request_that_is_not_grpc_gets_an_http_status_and_reaches_nobody() {
         assert_eq!(call.status().await, 415, "{content_type:?}");
         assert!(call.is_trailers_only().await);
     }
-    for method in ["GET", "DELETE", "PUT"] {
-        let mut request = caller.request("/demo.Echo/Say");
+    for (method, path) in [
+        ("GET", "/demo.Echo/Say"),
+        ("DELETE", "/demo.Echo/Say"),
+        ("PUT", "/demo.Echo/Say"),
+        ("GET", "/registry.RegistryService/Register"),
+    ] {
+        let mut request = caller.request(path);
         *request.method_mut() = method.parse().unwrap();
         let mut call = caller.call_with(request).await;
         assert_eq!(call.status().await, 405, "{method}");
