@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::actors::entry::EntryHandle;
 use crate::actors::registry::{self, RegistryHandle};
+use crate::actors::traffic::MetadataLimit;
 use crate::actors::worker::{self, Worker};
 use crate::auth::guesses::Guesses;
 use crate::auth::{KeyGrant, Keyring};
@@ -21,7 +22,6 @@ use crate::config::{Config, Listener};
 use crate::grpc::door::Door;
 use crate::grpc::keepalive::Keepalive;
 use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
-use crate::grpc::metadata::MetadataLimit;
 use crate::grpc::wire::{Phase, Roles, Wire};
 use crate::observe::tally;
 use crate::tunnel::allowance::Allowance;
@@ -122,10 +122,7 @@ impl Gateway {
             keyring: Arc::new(config.keys),
             guesses: Arc::new(Mutex::new(Guesses::new(limits.bad_keys_per_minute_max))),
             require_caller_key: config.require_caller_key,
-            metadata_limit: MetadataLimit {
-                bytes_max: limits.metadata_bytes_max,
-                entries_max: limits.metadata_entries_max,
-            },
+            metadata_limit: MetadataLimit::of(&limits),
             keepalive: config.keepalive,
             phase: phase_seen,
             gathering: Allowance::new(limits.gathered_bytes_max),
@@ -161,10 +158,8 @@ impl Gateway {
                 true
             }
         };
-        self.begin_drain();
-        log::info!("draining: calls={} grace={:?}", self.calls.used(), self.drain_grace);
         let drained = tokio::select! {
-            drained = self.finish() => drained,
+            drained = self.drain() => drained,
             _ = stop.recv() => Ended::Forced,
         };
         let ended = if broken { Ended::Broken } else { drained };
@@ -175,23 +170,18 @@ impl Gateway {
         ended
     }
 
-    /// Takes nothing new any more.
-    fn begin_drain(&self) {
+    /// Takes nothing new any more and lets calls in flight finish, then closes tunnels, then waits
+    /// for connections to close.
+    async fn drain(&self) -> Ended {
         for acceptor in &self.acceptors {
             acceptor.abort();
         }
         self.phase.send_replace(Phase::Draining);
         for worker in &self.workers {
-            worker.entry.drain();
             worker.registry.drain(None);
+            worker.entry.drain().await;
         }
-    }
-
-    /// Lets calls in flight finish, then closes tunnels, then waits for connections to close.
-    async fn finish(&self) -> Ended {
-        for worker in &self.workers {
-            worker.entry.drained().await;
-        }
+        log::info!("draining: calls={} grace={:?}", self.calls.used(), self.drain_grace);
         let finished = empty(&self.calls, self.drain_grace).await;
         for worker in &self.workers {
             worker.registry.drain(Some(TunnelEnd::Draining));

@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 use crate::tunnel::deadlines::Deadlines;
 use crate::tunnel::id::RequestId;
 
+use super::now;
+
 /// Time is up for what was armed under this name.
 #[derive(Clone, Copy, Debug, Message, PartialEq, Eq, PartialOrd, Ord)]
 #[rtype(result = "()")]
@@ -94,7 +96,7 @@ impl Drop for AlarmClock {
 
 async fn run(shared: std::rc::Weak<Shared>) {
     while let Some(clock) = shared.upgrade() {
-        let now = tokio::time::Instant::now().into_std();
+        let now = now();
         let expired = clock.deadlines.borrow_mut().expire(now);
         for (who, what) in expired {
             who.do_send(what);
@@ -122,8 +124,8 @@ mod tests {
         tokio::time::pause();
         let clock = AlarmClock::start();
         let (who, mut heard) = probe::<Expired>();
-        let now = tokio::time::Instant::now().into_std();
-        let at = |ms| now + Duration::from_millis(ms);
+        let start = now();
+        let at = |ms| start + Duration::from_millis(ms);
         let request = RequestId::random();
 
         let _late = clock.arm(at(60_000), request, Expired::Deadline, who.clone());
@@ -132,7 +134,7 @@ mod tests {
         drop(gone);
 
         assert_eq!(heard.recv().await, Some(Expired::HalfClose));
-        let now = tokio::time::Instant::now().into_std();
+        let now = now();
         assert!(now >= at(20) && now <= at(22), "the timer's resolution is a millisecond");
         assert_eq!(clock.armed(), 1);
         assert_eq!(heard.recv().await, Some(Expired::Deadline));

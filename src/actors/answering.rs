@@ -13,7 +13,7 @@ use crate::tunnel::failure::Failure;
 use crate::tunnel::limits::Limits;
 
 use super::registry::Outcome;
-use super::traffic::{Ending, MESSAGE_OVERHEAD_BYTES, Message, Part, Room, append};
+use super::traffic::{Ending, MESSAGE_OVERHEAD_BYTES, Message, MetadataLimit, Part, Room, append};
 
 /// Status details travel in the trailers, wherever a peer puts them.
 const DETAILS: &str = "grpc-status-details-bin";
@@ -64,8 +64,7 @@ pub struct Answering {
     gathered: Room,
     /// Trailers that came before the end.
     kept: HeaderMap,
-    metadata_bytes_max: usize,
-    metadata_entries_max: usize,
+    metadata: MetadataLimit,
 }
 
 impl Answering {
@@ -78,8 +77,7 @@ impl Answering {
             unread,
             gathered: Room::default(),
             kept: HeaderMap::new(),
-            metadata_bytes_max: limits.metadata_bytes_max,
-            metadata_entries_max: limits.metadata_entries_max,
+            metadata: MetadataLimit::of(limits),
         }
     }
 
@@ -119,33 +117,17 @@ impl Answering {
         if held > 0 && held + cost > tunnel_buffer.free() {
             return Err(Failure::BufferFull);
         }
-        let (Some(of_tunnel), Some(of_call)) = (tunnel_buffer.take(cost), self.buffer.take(cost))
-        else {
-            return Err(Failure::BufferFull);
-        };
-        let unread = self.unread.take(cost);
-        Ok(Room {
-            tunnel_buffer: Some(of_tunnel),
-            call_buffer: Some(of_call),
-            unread,
-            ..Room::default()
-        })
+        let room = Room::in_buffers(cost, tunnel_buffer, &self.buffer);
+        let room = room.ok_or(Failure::BufferFull)?;
+        Ok(Room { unread: self.unread.take(cost), ..room })
     }
 
     /// Trailers over the limit are cut on their way out; here only what nobody means to send ends a
     /// call.
     fn check(&self, headers: Option<&HeaderMap>) -> Result<(), Failure> {
-        let bytes = |map: &HeaderMap| {
-            map.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>()
-        };
-        let over = |map: &HeaderMap, times: usize| {
-            map.len() > self.metadata_entries_max.saturating_mul(times)
-                || bytes(map) > self.metadata_bytes_max.saturating_mul(times)
-        };
-        if headers.is_some_and(|headers| over(headers, 1)) || over(&self.kept, TRAILERS_TIMES_MAX) {
-            return Err(Failure::MetadataTooLarge);
-        }
-        Ok(())
+        let headers_fit = headers.is_none_or(|headers| self.metadata.admits(headers));
+        let kept_fits = self.metadata.times(TRAILERS_TIMES_MAX).admits(&self.kept);
+        if headers_fit && kept_fits { Ok(()) } else { Err(Failure::MetadataTooLarge) }
     }
 
     /// Which of a frame's metadata goes before the messages, and which after them.

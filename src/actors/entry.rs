@@ -51,13 +51,9 @@ impl EntryHandle {
         self.0.do_send(call);
     }
 
-    /// Refuses every further call as draining.
-    pub fn drain(&self) {
-        self.0.do_send(Drain);
-    }
-
-    /// Waits until every call that came before the drain has been admitted or refused.
-    pub async fn drained(&self) {
+    /// Refuses every further call as draining. Returns when all that came before have been admitted
+    /// or refused.
+    pub async fn drain(&self) {
         // An entry that is gone admits nothing either.
         let _ = self.0.send(Drain).await;
     }

@@ -331,7 +331,8 @@ impl Handler<TakeBack> for Registry {
     type Result = ();
 
     /// A call that is all there is put through again, as if for the first time: nobody has acted on
-    /// it. Of any other call more may be under way to the tunnel that ends, so its caller is told to try again.
+    /// it. Of any other call more may be under way to the tunnel that ends, so its caller is told to
+    /// try again.
     fn handle(&mut self, back: TakeBack, _: &mut Self::Context) {
         let TakeBack { request, tunnel, head, first } = back;
         let caller = self.board.answer(request, tunnel);

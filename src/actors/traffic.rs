@@ -14,6 +14,7 @@ use crate::tunnel::call::Frame;
 use crate::tunnel::code::Code;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{MethodPath, RequestId};
+use crate::tunnel::limits::Limits;
 
 use super::credit::Permit;
 
@@ -125,6 +126,47 @@ pub enum Outgoing {
     Heartbeat,
 }
 
+/// How much metadata a call may have.
+#[derive(Clone, Copy, Debug)]
+pub struct MetadataLimit {
+    /// Sum of names, values and 32 a pair.
+    pub bytes_max: usize,
+    /// Number of pairs.
+    pub entries_max: usize,
+}
+
+/// Each pair counts 32 bytes more than its name and value (RFC 9113 section 6.5.2).
+const PAIR_OVERHEAD_BYTES: usize = 32;
+
+impl MetadataLimit {
+    /// What the limits say.
+    pub fn of(limits: &Limits) -> Self {
+        Self { bytes_max: limits.metadata_bytes_max, entries_max: limits.metadata_entries_max }
+    }
+
+    /// So many times as much.
+    #[must_use]
+    pub fn times(self, times: usize) -> Self {
+        Self {
+            bytes_max: self.bytes_max.saturating_mul(times),
+            entries_max: self.entries_max.saturating_mul(times),
+        }
+    }
+
+    /// Whether the metadata is within the limit.
+    pub fn admits(&self, headers: &HeaderMap) -> bool {
+        headers.len() <= self.entries_max && metadata_size(headers) <= self.bytes_max
+    }
+}
+
+/// What the metadata counts for, in bytes.
+pub fn metadata_size(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + PAIR_OVERHEAD_BYTES)
+        .sum()
+}
+
 /// Adds all of `more`; `HeaderMap::extend` would replace what has the same name.
 pub fn append(headers: &mut HeaderMap, more: &HeaderMap) {
     for (name, value) in more {
@@ -133,20 +175,17 @@ pub fn append(headers: &mut HeaderMap, more: &HeaderMap) {
 }
 
 impl Room {
+    /// Room for `cost` bytes in the buffers of a tunnel and of a call on it, if both have it.
+    pub fn in_buffers(cost: usize, tunnel: &Allowance, call: &Allowance) -> Option<Self> {
+        let (tunnel_buffer, call_buffer) = (Some(tunnel.take(cost)?), Some(call.take(cost)?));
+        Some(Self { tunnel_buffer, call_buffer, ..Self::default() })
+    }
+
     /// Adds the room of what is now a part of the same message.
     pub fn absorb(&mut self, earlier: Self) {
-        let pairs = [
-            (&mut self.tunnel_buffer, earlier.tunnel_buffer),
-            (&mut self.call_buffer, earlier.call_buffer),
-            (&mut self.unread, earlier.unread),
-        ];
-        for (held, more) in pairs {
-            match (held.as_mut(), more) {
-                (Some(held), Some(more)) => held.absorb(more),
-                (None, more) => *held = more,
-                (Some(_), None) => {}
-            }
-        }
+        Hold::join(&mut self.tunnel_buffer, earlier.tunnel_buffer);
+        Hold::join(&mut self.call_buffer, earlier.call_buffer);
+        Hold::join(&mut self.unread, earlier.unread);
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::mistakes::Mistakes;
 use super::shapes::Count;
 use super::units::{Size, Span};
-use crate::tunnel::limits::Limits;
+use crate::tunnel::limits::{Limits, STREAMS_MAX};
 
 /// No count may be higher: more is a slip, and what counts with it need not fear to overflow.
 const COUNT_MAX: usize = 10_000_000;
@@ -22,8 +22,6 @@ const METADATA_BYTES_MAX: usize = 48 * 1024;
 const QUEUE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// A map of headers has places for a few times this many.
 const METADATA_ENTRIES_MAX: usize = 4_096;
-/// What HTTP/2 itself lets be open on a connection.
-const STREAMS_MAX: usize = 1_100;
 
 /// Declares the section with one optional field for each limit, and how the fields become
 /// [`Limits`]. The struct literal has no `..`, so a limit that is missing here does not compile.
@@ -86,7 +84,7 @@ impl LimitsFile {
         let limits = self.or_default(mistakes);
         for (name, count, most) in [
             ("metadata_entries_max", limits.metadata_entries_max, METADATA_ENTRIES_MAX),
-            ("streams_per_connection_max", limits.streams_per_connection_max, STREAMS_MAX),
+            ("streams_per_connection_max", limits.streams_per_connection_max, STREAMS_MAX as usize),
         ] {
             if count > most {
                 mistakes.add(format!("limits.{name}"), format_args!("must be {most} at most"));

@@ -8,11 +8,10 @@ use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use crate::actors::traffic::Ending;
+use crate::actors::traffic::{Ending, MetadataLimit};
 
 use super::encode::COPIED_BYTES_MAX;
 use super::framing::{PREFIX_BYTES, put_prefix};
-use super::metadata::MetadataLimit;
 use super::status;
 
 /// The way back to a caller.

@@ -12,6 +12,7 @@ use http::Request;
 use tokio::net::TcpStream;
 
 use crate::observe::tally::{Count, count};
+use crate::tunnel::limits::STREAMS_MAX;
 
 use super::answer::http_status;
 use super::door::Place;
@@ -22,10 +23,6 @@ use super::{body, forward, head, register, tunnel};
 const REGISTER: &str = "/registry.RegistryService/Register";
 const ESTABLISH_CONNECTION: &str = "/registry.RegistryService/EstablishConnection";
 
-/// Streams that may be told of in SETTINGS. Callers queue what is over the number they are told;
-/// told more than is served, they lose calls: most client libraries do not retry a refused stream
-/// when the next one is refused too.
-const STREAMS_MAX: u32 = 1_100;
 /// Streams reset before they were accepted: past this the connection is closed (CVE-2023-44487).
 const PENDING_RESETS_MAX: usize = 20;
 /// Streams that this side reset for errors of the other, over the connection's life
@@ -130,6 +127,9 @@ fn connection_window(streams_max: usize) -> u32 {
     streams(streams_max).saturating_mul(STREAM_WINDOW_BYTES)
 }
 
+/// The streams to tell of in SETTINGS. Callers queue what is over the number they are told; told of
+/// more than is served, they lose calls: most client libraries do not retry a refused stream when the
+/// next one is refused too.
 fn streams(streams_max: usize) -> u32 {
     u32::try_from(streams_max).unwrap_or(STREAMS_MAX).min(STREAMS_MAX)
 }

@@ -256,32 +256,26 @@ impl Listener {
     async fn write_piece(&mut self, mut piece: Bytes, mut in_message: bool) -> Result<(), Stopped> {
         while !piece.is_empty() {
             let stalled = Instant::now() + self.send_stall_timeout;
-            let allowed = self.capacity(piece.len(), stalled, in_message).await?;
+            let until = self.deadline.map_or(stalled, |deadline| deadline.min(stalled));
+            let allowed = self.capacity(piece.len(), until, in_message).await?;
             self.writer.data(piece.split_to(allowed.min(piece.len())))?;
             in_message = true;
         }
         Ok(())
     }
 
-    /// Waits until the caller takes more; meanwhile replies are heard and kept.
+    /// Waits until the caller takes more, or gives it up; meanwhile replies are heard and kept.
     async fn capacity(
         &mut self,
         wanted: usize,
-        stalled: Instant,
+        until: Instant,
         in_message: bool,
     ) -> Result<usize, Stopped> {
         loop {
             tokio::select! {
                 biased;
                 allowed = self.writer.capacity(wanted) => return Ok(allowed?),
-                () = tokio::time::sleep_until(self.deadline.map_or(stalled, |at| at.min(stalled))) => {
-                    if self.deadline.is_some_and(|at| at <= Instant::now()) {
-                        return Err(Stopped::Failed { failure: Failure::Deadline, in_message });
-                    }
-                    count(Count::SendStalled);
-                    self.writer.reset(Reason::CANCEL);
-                    return Err(Stopped::Gone);
-                }
+                () = tokio::time::sleep_until(until) => return Err(self.overdue(in_message)),
                 reply = self.replies.recv(), if !self.is_complete() => {
                     if let Some(part) = self.hear(reply) {
                         self.keep(part, in_message)?;
@@ -289,6 +283,16 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// The caller has taken nothing in time: its own, or what the gateway waits.
+    fn overdue(&mut self, in_message: bool) -> Stopped {
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Stopped::Failed { failure: Failure::Deadline, in_message };
+        }
+        count(Count::SendStalled);
+        self.writer.reset(Reason::CANCEL);
+        Stopped::Gone
     }
 
     /// Whether the end is in the backlog: nothing more will come.

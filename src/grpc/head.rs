@@ -3,6 +3,7 @@
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+use crate::actors::now;
 use crate::actors::traffic::RequestHead;
 use crate::tunnel::admission;
 use crate::tunnel::failure::Failure;
@@ -68,7 +69,7 @@ fn deadline(headers: &HeaderMap) -> Result<Option<std::time::Instant>, Failure> 
         return Err(Failure::Deadline);
     }
     // A deadline too far away for the clock is none.
-    Ok(tokio::time::Instant::now().into_std().checked_add(timeout))
+    Ok(now().checked_add(timeout))
 }
 
 #[cfg(test)]

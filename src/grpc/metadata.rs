@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, header};
 
+use crate::actors::traffic::{MetadataLimit, metadata_size};
 use crate::observe::tally::{Count, count};
 
 use super::proto::Header;
@@ -22,9 +23,6 @@ const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 /// that two such maps fit into one, which panics at 24,576 names.
 const PAIRS_MAX: usize = 4_096;
 
-/// Each pair counts 32 bytes more than its name and value (RFC 9113 section 6.5.2).
-const PAIR_OVERHEAD_BYTES: usize = 32;
-
 /// Headers of one connection, never of a call (RFC 9113 section 8.2.2), and those that gRPC or the
 /// gateway makes itself. Most calls bring the first and none of the others.
 const NEVER_FORWARDED: [HeaderName; 12] = [
@@ -42,22 +40,9 @@ const NEVER_FORWARDED: [HeaderName; 12] = [
     KEY,
 ];
 
-/// How much metadata a call may have.
-#[derive(Clone, Copy, Debug)]
-pub struct MetadataLimit {
-    /// Sum of names, values and 32 a pair.
-    pub bytes_max: usize,
-    /// Number of pairs.
-    pub entries_max: usize,
-}
-
 impl MetadataLimit {
-    /// Whether the metadata is within the limit.
-    pub fn admits(&self, headers: &HeaderMap) -> bool {
-        headers.len() <= self.entries_max && size(headers) <= self.bytes_max
-    }
-
-    /// The same for a request, of which the headers that gRPC itself adds are not counted.
+    /// Whether a request's metadata is within the limit; the headers that gRPC itself adds are no
+    /// entries.
     pub fn admits_request(&self, headers: &HeaderMap) -> bool {
         let own = |name: &HeaderName| {
             name == header::CONTENT_TYPE
@@ -66,7 +51,7 @@ impl MetadataLimit {
         };
         let custom = headers.keys().filter(|name| !own(name));
         let entries: usize = custom.map(|name| headers.get_all(name).iter().count()).sum();
-        entries <= self.entries_max && size(headers) <= self.bytes_max
+        entries <= self.entries_max && metadata_size(headers) <= self.bytes_max
     }
 
     /// Cuts trailers to the limit: first the custom ones go, then the details, then the message.
@@ -86,14 +71,6 @@ impl MetadataLimit {
         }
         trailers.insert(TRIMMED, HeaderValue::from_static("1"));
     }
-}
-
-/// What the metadata counts for, in bytes.
-pub fn size(headers: &HeaderMap) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + PAIR_OVERHEAD_BYTES)
-        .sum()
 }
 
 /// Drops what is not forwarded.
@@ -236,7 +213,7 @@ mod tests {
     #[test]
     fn the_limit_counts_bytes_and_pairs() {
         let headers = map(&[("abc", "defg"), ("abc", "")]);
-        assert_eq!(size(&headers), 3 + 4 + 32 + 3 + 32);
+        assert_eq!(metadata_size(&headers), 3 + 4 + 32 + 3 + 32);
         let admits =
             |bytes_max, entries_max| MetadataLimit { bytes_max, entries_max }.admits(&headers);
         assert!(admits(74, 2) && !admits(73, 2) && !admits(74, 1));

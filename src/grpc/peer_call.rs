@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::actors::credit::Credit;
 use crate::actors::down::Down;
 use crate::actors::entry::Admit;
+use crate::actors::now;
 use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Outgoing, Part, RequestHead, Room};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
@@ -247,10 +248,7 @@ fn room(
         return Err(Failure::MessageTooLarge);
     }
     let cost = request.payload.len() + MESSAGE_OVERHEAD_BYTES;
-    let (Some(of_tunnel), Some(of_call)) = (tunnel.take(cost), call.take(cost)) else {
-        return Err(Failure::BufferFull);
-    };
-    Ok(Room { tunnel_buffer: Some(of_tunnel), call_buffer: Some(of_call), ..Room::default() })
+    Room::in_buffers(cost, tunnel, call).ok_or(Failure::BufferFull)
 }
 
 fn is_end(request: &ForwardRequest) -> bool {
@@ -289,7 +287,7 @@ fn deadline(headers: &HeaderMap, seconds: i32) -> Result<Option<std::time::Insta
     if timeout.is_some_and(|timeout| timeout.is_zero()) {
         return Err(Failure::Deadline);
     }
-    let now = tokio::time::Instant::now().into_std();
+    let now = now();
     Ok(timeout.and_then(|timeout| now.checked_add(timeout)))
 }
 

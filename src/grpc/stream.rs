@@ -123,15 +123,13 @@ impl MessageStream {
 
     fn take_room(&mut self) -> bool {
         let held = self.gathered.as_ref().map_or(0, Hold::amount);
-        let Some(more) = self.deframer.gathered_bytes().checked_sub(held) else { return true };
+        let more = self.deframer.gathered_bytes().saturating_sub(held);
         if more == 0 {
             return true;
         }
-        match (self.gathering.take(more), &mut self.gathered) {
-            (None, _) => return false,
-            (Some(room), Some(gathered)) => gathered.absorb(room),
-            (Some(room), gathered @ None) => *gathered = Some(room),
-        }
-        true
+        let room = self.gathering.take(more);
+        let taken = room.is_some();
+        Hold::join(&mut self.gathered, room);
+        taken
     }
 }

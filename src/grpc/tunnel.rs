@@ -19,6 +19,7 @@ use http::{HeaderValue, Request, Response, header};
 use crate::actors::connection::{Abilities, ConnectionHandle, Opening};
 use crate::actors::credit::Credit;
 use crate::actors::down::{Down, DownEnd, down};
+use crate::actors::now;
 use crate::auth::guesses::Judgement;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
@@ -75,7 +76,7 @@ pub async fn serve(
 /// Logs a wrong key, and waits when there are too many of them.
 async fn wrong_key(shared: &Shared, wire: &Wire) {
     count(Count::AuthFailed);
-    let (address, now) = (shared.remote.ip(), tokio::time::Instant::now().into_std());
+    let (address, now) = (shared.remote.ip(), now());
     // The table is only counted in: a panic in between leaves it usable.
     let guesses =
         wire.guesses.lock().unwrap_or_else(PoisonError::into_inner).wrong_key(address, now);
@@ -140,7 +141,7 @@ struct Parts {
 fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -> Parts {
     let limits = &wire.worker.tunnels.limits;
     let Registration { key, services, features } = registration;
-    let now = tokio::time::Instant::now().into_std();
+    let now = now();
     let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
     let credit = Credit::new(limits.tunnel_queue_bytes_max);
     let buffer = Allowance::new(limits.tunnel_buffer_bytes_max);

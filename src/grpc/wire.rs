@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
+use crate::actors::traffic::MetadataLimit;
 use crate::actors::worker::Worker;
 use crate::auth::Keyring;
 use crate::auth::guesses::Guesses;
 use crate::tunnel::allowance::Allowance;
 
 use super::keepalive::Keepalive;
-use super::metadata::MetadataLimit;
 
 /// One worker's surroundings, shared by its connections.
 #[derive(Debug)]

@@ -54,10 +54,16 @@ impl Hold {
         self.amount
     }
 
-    /// Takes over what `other` holds of the same allowance: both come back together.
-    pub fn absorb(&mut self, mut other: Self) {
-        debug_assert!(Arc::ptr_eq(&self.used, &other.used), "another allowance");
-        self.amount += std::mem::take(&mut other.amount);
+    /// Adds `more`, of the same allowance, to what is held: both come back together.
+    pub fn join(held: &mut Option<Self>, more: Option<Self>) {
+        match (held.as_mut(), more) {
+            (Some(held), Some(mut more)) => {
+                debug_assert!(Arc::ptr_eq(&held.used, &more.used), "another allowance");
+                held.amount += std::mem::take(&mut more.amount);
+            }
+            (None, more) => *held = more,
+            (Some(_), None) => {}
+        }
     }
 }
 

@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+/// Streams of one connection, at most, whatever is configured: HTTP/2 is told of no more.
+pub const STREAMS_MAX: u32 = 1_100;
+
 /// How much of everything the gateway holds, and for how long it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -39,7 +39,7 @@ async fn a_draining_entry_refuses_calls_and_lets_go_on_what_it_has_admitted() {
     let mut admitted = stage.call(Some(Said::LastMessage(message("hi"))));
     admitted.admitted().await;
 
-    stage.entry.drain();
+    stage.entry.drain().await;
     let mut refused = stage.call(Some(Said::LastMessage(message("hi"))));
     assert_eq!(refused.failure().await, Failure::Draining);
     let carried = next(&mut wire.carried).await;
@@ -50,7 +50,7 @@ async fn a_draining_entry_refuses_calls_and_lets_go_on_what_it_has_admitted() {
 #[actix::test]
 async fn a_caller_that_is_gone_before_it_is_refused_harms_nobody() {
     let mut stage = Stage::new();
-    stage.entry.drain();
+    stage.entry.drain().await;
     drop(stage.call(None));
     settle().await;
     assert!(stage.died.try_recv().is_err());

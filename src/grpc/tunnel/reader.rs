@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::actors::connection::ConnectionHandle;
 use crate::actors::credit::Credit;
 use crate::actors::down::Down;
+use crate::actors::now;
 use crate::actors::traffic::Outgoing;
 use crate::grpc::decode::{self, Incoming, Unreadable};
 use crate::grpc::encode::Rules;
@@ -46,7 +47,7 @@ impl Reader {
         );
         let end = loop {
             let next = self.frames.next().await;
-            self.heard.touch(tokio::time::Instant::now().into_std());
+            self.heard.touch(now());
             match next {
                 Next::Message { message, .. } => {
                     if let Err(end) = self.take(message.payload, &mut calls) {

@@ -7,6 +7,7 @@ use h2::{Reason, SendStream};
 
 use crate::actors::connection::ConnectionHandle;
 use crate::actors::down::DownEnd;
+use crate::actors::now;
 use crate::actors::traffic::Outgoing;
 use crate::grpc::encode::{self, Rules};
 use crate::grpc::proto::connection_message::MessageType;
@@ -50,7 +51,7 @@ impl Writer {
                 break;
             }
             match self.write_batch().await {
-                Ok(()) => self.sent.touch(tokio::time::Instant::now().into_std()),
+                Ok(()) => self.sent.touch(now()),
                 Err(Stopped::Gone) => {
                     self.connection.close(TunnelEnd::PeerLeft);
                     break;
@@ -110,7 +111,7 @@ impl Writer {
     fn encode(&self, frame: &Outgoing, out: &mut BytesMut) -> Option<Bytes> {
         match frame {
             Outgoing::Request { request, head, frame } => {
-                let now = tokio::time::Instant::now().into_std();
+                let now = now();
                 encode::request(&self.rules, *request, head, frame, now, out).unwrap_or_else(
                     |failure| {
                         self.down.withdraw(*request);
