@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use adit::app::{Ended, Gateway};
 use adit::auth::KeyGrant;
@@ -17,6 +18,10 @@ use tokio::sync::mpsc;
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Who stops a process often tells its group too (`timeout` does, and terminals under a wrapper), so
+/// that one request comes twice. Nobody presses a key twice as quickly.
+const ONE_REQUEST: Duration = Duration::from_millis(100);
 
 /// A gateway for gRPC services that cannot be dialled.
 #[derive(Debug, Parser)]
@@ -112,19 +117,26 @@ fn announce(gateway: &Gateway, run_key: Option<&ApiKey>) {
     }
 }
 
-/// SIGTERM and SIGINT: the first drains, the second ends at once.
+/// SIGTERM and SIGINT: the first drains, the second ends at once. The same signal twice within
+/// [`ONE_REQUEST`] is one.
 fn stop_signals() -> std::io::Result<mpsc::Receiver<()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopped) = mpsc::channel(2);
     actix_rt::spawn(async move {
+        let mut last: Option<(SignalKind, Instant)> = None;
         loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if stop.send(()).await.is_err() {
-                return;
+            let kind = tokio::select! {
+                _ = terminate.recv() => SignalKind::terminate(),
+                _ = interrupt.recv() => SignalKind::interrupt(),
+            };
+            let now = Instant::now();
+            let echo = last.is_some_and(|(before, at)| before == kind && now - at < ONE_REQUEST);
+            if !echo {
+                last = Some((kind, now));
+                if stop.send(()).await.is_err() {
+                    return;
+                }
             }
         }
     });

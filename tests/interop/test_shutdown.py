@@ -83,6 +83,19 @@ def test_a_call_that_does_not_finish_ends_with_the_grace(start_gateway, start_pe
     assert gateway.exit_code() == 0
 
 
+def test_a_signal_to_the_process_and_to_its_group_is_one(gateway, peer):
+    call = gateway.caller().Greet.future(greet(), timeout=PATIENCE_SECONDS)
+    request = peer.receives("request")
+
+    gateway.signal(signal.SIGTERM)
+    gateway.signal(signal.SIGTERM)
+    gateway.line("draining:")
+
+    peer.answers(request, hello())
+    assert call.result(PATIENCE_SECONDS) == hello()
+    assert gateway.exit_code() == 0
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path):
     gateway = Gateway(tmp_path)
     peer = Peer(gateway)
@@ -91,7 +104,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
     peer.receives("request")
     gateway.signal(signal.SIGTERM)
     gateway.line("draining:")
-    gateway.signal(signal.SIGTERM)
+    gateway.signal(signal.SIGINT)
     assert gateway.exit_code() == 1
     assert failure(call).code() == grpc.StatusCode.UNAVAILABLE
     peer.breaks()
