@@ -17,7 +17,7 @@ use crate::actors::registry::{self, RegistryHandle};
 use crate::actors::traffic::MetadataLimit;
 use crate::actors::worker::{self, Worker};
 use crate::auth::guesses::Guesses;
-use crate::auth::{KeyGrant, Keyring};
+use crate::auth::Keyring;
 use crate::config::{Config, Listener};
 use crate::grpc::door::Door;
 use crate::grpc::keepalive::Keepalive;
@@ -40,6 +40,7 @@ pub struct Gateway {
     workers: Vec<WorkerHandle>,
     acceptors: Vec<tokio::task::JoinHandle<()>>,
     phase: watch::Sender<Phase>,
+    keys: watch::Sender<Arc<Keyring>>,
     died: mpsc::UnboundedReceiver<&'static str>,
     calls: Allowance,
     connections: Allowance,
@@ -88,7 +89,7 @@ struct WorkerHandle {
 /// What is the same for every worker's wire.
 #[derive(Clone)]
 struct WireSettings {
-    keyring: Arc<Keyring>,
+    keys: watch::Receiver<Arc<Keyring>>,
     guesses: Arc<Mutex<Guesses>>,
     require_caller_key: bool,
     metadata_limit: MetadataLimit,
@@ -107,6 +108,7 @@ impl Gateway {
         let listeners = bind(&config.listeners).await?;
         let addresses = listeners.iter().map(|(_, _, address)| *address).collect();
         let (phase, phase_seen) = watch::channel(Phase::Serving);
+        let (keys, keys_seen) = watch::channel(Arc::new(config.keys.clone()));
         let (died_sender, died) = mpsc::unbounded_channel();
         let calls = Allowance::new(config.limits.calls_max);
         let connections = Allowance::new(config.limits.connections_max);
@@ -119,7 +121,7 @@ impl Gateway {
             declared: declared(&config.keys),
         };
         let wire = WireSettings {
-            keyring: Arc::new(config.keys),
+            keys: keys_seen,
             guesses: Arc::new(Mutex::new(Guesses::new(limits.bad_keys_per_minute_max))),
             require_caller_key: config.require_caller_key,
             metadata_limit: MetadataLimit::of(&limits),
@@ -141,7 +143,7 @@ impl Gateway {
                 actix_rt::spawn(listener::accept(listener, roles, door.clone(), workers))
             })
             .collect();
-        Ok(Self { addresses, workers, acceptors, phase, died, calls, connections, drain_grace })
+        Ok(Self { addresses, workers, acceptors, phase, keys, died, calls, connections, drain_grace })
     }
 
     /// The addresses listened on, in the order of the configuration.
@@ -216,7 +218,7 @@ async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, Roles, SocketA
 
 /// Names that a key names exactly are known before anybody has registered them.
 fn declared(keys: &Keyring) -> Vec<ServiceName> {
-    keys.grants().flat_map(KeyGrant::exact_names).map(ServiceName::new).collect()
+    keys.grants().flat_map(|grant| grant.register.exact_names()).map(ServiceName::new).collect()
 }
 
 /// Starts all registries first: each worker needs the others'.
@@ -261,7 +263,7 @@ fn start_worker(
     let entry = worker.entry.clone();
     let wire = Wire {
         worker,
-        keyring: wire.keyring,
+        keys: wire.keys,
         guesses: wire.guesses,
         require_caller_key: wire.require_caller_key,
         metadata_limit: wire.metadata_limit,

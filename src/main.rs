@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit::app::{Ended, Gateway};
 use adit::auth::KeyGrant;
 use adit::auth::key::ApiKey;
-use adit::auth::pattern::NamePattern;
 use adit::config::{self, Config};
 use adit::observe;
 use clap::{Parser, Subcommand};
@@ -96,8 +96,8 @@ fn serve(path: &Path) -> Result<ExitCode, String> {
 /// Without any key nobody could open a tunnel: on loopback, one is made for this run.
 fn add_run_key(config: &mut Config) -> Result<ApiKey, String> {
     let key = ApiKey::generate().map_err(|error| error.to_string())?;
-    let grant = KeyGrant { id: "run".to_owned(), services: vec![NamePattern::Any], stream: false };
-    config.keys.add(key.digest(), grant).map_err(|error| error.to_string())?;
+    let grant = Arc::new(KeyGrant::unlimited("run"));
+    config.keys.add(key.digest(), &grant, None).map_err(|error| error.to_string())?;
     Ok(key)
 }
 
@@ -148,7 +148,7 @@ fn new_key(id: &str) -> Result<ExitCode, String> {
     let text = format!(
         "The key, to be given to the service (it is shown only now):\n\n  {}\n\n\
          For \"keys\" in the gateway's configuration:\n\n  \
-         {{ \"id\": \"{id}\", \"sha256\": \"{}\", \"services\": [\"*\"] }}\n",
+         {{ \"id\": \"{id}\", \"sha256\": \"{}\", \"register\": [\"*\"] }}\n",
         key.reveal(),
         key.digest(),
     );

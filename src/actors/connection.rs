@@ -17,6 +17,7 @@ use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::LastSeen;
 use crate::tunnel::outbox::Withdrawn;
+use crate::tunnel::quota::KeyQuota;
 
 use super::answering::{AnswerFrame, Answering};
 use super::credit::Credit;
@@ -73,8 +74,8 @@ pub struct Opening {
     pub tunnel: TunnelId,
     /// The worker it lives on.
     pub worker: WorkerId,
-    /// The id of the key that opened it.
-    pub key: String,
+    /// The key that opened it, and how many tunnels that may have.
+    pub key: KeyQuota,
     /// The names it may serve.
     pub services: Vec<ServiceName>,
     /// What its peer can do.

@@ -20,13 +20,14 @@ use actix::prelude::*;
 use tokio::sync::mpsc;
 
 use crate::observe::tally::{Count, count};
-use crate::tunnel::admission::{Quota, Rejection};
+use crate::tunnel::admission::Rejection;
 use crate::tunnel::call::Frame;
 use crate::tunnel::directory::{Directory, Entry, NoPick, Standing, Wish};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{ServiceName, TunnelId, WorkerId};
 use crate::tunnel::limits::Limits;
+use crate::tunnel::quota::Quota;
 use crate::tunnel::switchboard::{Refusal, Refused, Switchboard};
 
 use super::farewell::PermanentFarewell;
@@ -262,7 +263,7 @@ impl Handler<TunnelClosed> for Registry {
     fn handle(&mut self, TunnelClosed { tunnel }: TunnelClosed, _: &mut Self::Context) {
         // A tunnel that was not admitted is nowhere announced.
         let Some((line, services)) = self.admitted.remove(&tunnel) else { return };
-        self.quota.leave(&line.key, &services);
+        self.quota.leave(&line.key.key, &services);
         self.announce(&DetachTunnel { tunnel });
     }
 }

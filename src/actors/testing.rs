@@ -28,6 +28,7 @@ use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::{LastSeen, Patience};
+use crate::tunnel::quota::KeyQuota;
 
 pub(crate) use super::now;
 
@@ -166,7 +167,7 @@ impl Stage {
         let (opened, heard_opened) = probe();
         let id = TunnelId::random();
         let line = Arc::new(Line {
-            key: peer.key.to_owned(),
+            key: KeyQuota::unlimited(peer.key),
             carry,
             left,
             close,
@@ -211,7 +212,7 @@ impl Stage {
         let opening = Opening {
             tunnel: TunnelId::random(),
             worker: WorkerId(worker),
-            key: key.to_owned(),
+            key: KeyQuota::unlimited(key),
             services: vec![ServiceName::new(service)],
             abilities: Abilities { plain, streams, cancels },
             down,

@@ -11,6 +11,7 @@ use serde_path_to_error::{Path, Segment, Track};
 use super::json;
 use super::limits::LimitsFile;
 use super::mistakes::Mistakes;
+use super::moment::Moment;
 use super::shapes::{Count, Section};
 use super::suggest::{closest, field_names};
 use super::units::Span;
@@ -54,12 +55,29 @@ pub(super) enum Role {
 
 /// One of `keys`.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct KeyFile {
     pub(super) id: Option<String>,
     pub(super) sha256: Option<String>,
     pub(super) key_env: Option<String>,
-    pub(super) services: List<String>,
+    pub(super) expires: Option<Moment>,
+    pub(super) old_sha256: Option<String>,
+    pub(super) old_expires: Option<Moment>,
+    #[serde(alias = "services")]
+    pub(super) register: List<String>,
+    pub(super) call: List<String>,
+    pub(super) shared: Option<bool>,
     pub(super) features: List<Feature>,
+    pub(super) limits: Section<KeyLimitsFile>,
+}
+
+/// The section `limits` of a key.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct KeyLimitsFile {
+    pub(super) tunnels_max: Option<Count>,
+    pub(super) services_max: Option<Count>,
+    pub(super) calls_max: Option<Count>,
 }
 
 /// What a key can grant to programs that do not ask.
@@ -226,6 +244,11 @@ fn note_unknown(steps: &[Step], mistakes: &mut Mistakes) {
     });
     let known = match steps {
         [_] => field_names::<File>(),
+        [Step::Field(list), Step::Item(_), Step::Field(section), _]
+            if list == "keys" && section == "limits" =>
+        {
+            field_names::<KeyLimitsFile>()
+        }
         [Step::Field(section), ..] => section_fields(section),
         [Step::Item(_), ..] | [] => &[],
     };

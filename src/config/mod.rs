@@ -8,6 +8,7 @@ mod keys;
 mod limits;
 mod listeners;
 mod mistakes;
+mod moment;
 mod shapes;
 mod suggest;
 pub mod units;

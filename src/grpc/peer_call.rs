@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use tokio::sync::mpsc;
@@ -19,6 +19,7 @@ use crate::actors::down::Down;
 use crate::actors::entry::Admit;
 use crate::actors::now;
 use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Outgoing, Part, RequestHead, Room};
+use crate::auth::{BadKey, Credential, KeyGrant};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
 use crate::tunnel::allowance::Allowance;
@@ -28,6 +29,7 @@ use crate::tunnel::id::MethodPath;
 
 use super::conversation::{Licence, Word, Words, licences, replies, speak};
 use super::encode::{self, Rules};
+use super::head;
 use super::metadata;
 use super::peer_answer::{Answerer, Way};
 use super::proto::ForwardRequest;
@@ -45,6 +47,7 @@ const FINISHED_MAX: usize = 256;
 pub struct PeerCalls {
     live: Rc<RefCell<HashMap<String, Live>>>,
     wire: Rc<Wire>,
+    credential: Credential,
     down: Down,
     /// Room in the queue to the peer.
     credit: Credit,
@@ -82,6 +85,7 @@ impl PeerCalls {
     /// A peer that makes no call yet.
     pub fn new(
         wire: Rc<Wire>,
+        credential: Credential,
         down: Down,
         credit: Credit,
         buffer: Allowance,
@@ -89,7 +93,7 @@ impl PeerCalls {
     ) -> Self {
         let unread = Allowance::new(usize::MAX);
         let (live, finished) = (Rc::default(), Rc::default());
-        Self { live, wire, down, credit, buffer, unread, rules, finished }
+        Self { live, wire, credential, down, credit, buffer, unread, rules, finished }
     }
 
     /// Takes a `request` frame: the beginning of a call, or more of one.
@@ -176,7 +180,18 @@ impl PeerCalls {
         if !self.wire.metadata_limit.admits_request(&headers) {
             return Err(Failure::MetadataTooLarge);
         }
-        Ok(RequestHead { path, headers, deadline, unread: self.unread.clone() })
+        let grant = self.grant()?;
+        let slot_of_key = Some(head::place_of_call(&grant, &path)?);
+        Ok(RequestHead { path, headers, deadline, unread: self.unread.clone(), slot_of_key })
+    }
+
+    /// What the peer's key allows now: its tunnel is closed a moment after that is nothing.
+    fn grant(&self) -> Result<Arc<KeyGrant>, Failure> {
+        let admission = self.wire.keys.borrow().look_up(self.credential, SystemTime::now());
+        admission.map(|admission| admission.grant).map_err(|bad| match bad {
+            BadKey::Unknown => Failure::BadCredentials,
+            BadKey::Expired { .. } => Failure::ExpiredCredentials,
+        })
     }
 
     fn refuse(&self, peer_request: &str, failure: Failure) {

@@ -21,8 +21,8 @@ use super::keepalive::Keepalive;
 pub struct Wire {
     /// The worker's actors.
     pub worker: Worker,
-    /// Who may open a tunnel, and who may call.
-    pub keyring: Arc<Keyring>,
+    /// Who may open a tunnel, and who may call; changes when the configuration does.
+    pub keys: watch::Receiver<Arc<Keyring>>,
     /// Wrong keys of the whole gateway, looked at only when there is one.
     pub guesses: Arc<Mutex<Guesses>>,
     /// Whether callers must show a key.

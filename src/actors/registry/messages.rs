@@ -10,6 +10,7 @@ use crate::tunnel::directory::Standing;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{MethodPath, RequestId, ServiceName, TunnelId, WorkerId};
+use crate::tunnel::quota::KeyQuota;
 
 use super::RegistryHandle;
 use crate::actors::credit::Credit;
@@ -18,8 +19,8 @@ use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Part, RequestHead}
 /// A tunnel as registries and callers reach it.
 #[derive(Debug)]
 pub struct Line {
-    /// The id of the key that opened it.
-    pub key: String,
+    /// The key that opened it, and how many tunnels that may have.
+    pub key: KeyQuota,
     /// Takes frames of calls.
     pub carry: Recipient<Carry>,
     /// Is told of callers that left.
