@@ -159,7 +159,8 @@ impl Keyring {
         if !grant.register.allows(name) {
             return Err(NotForThisKey::OutOfScope);
         }
-        let owned = || self.grants.values().any(|other| !other.shared && other.register.names(name));
+        let owned =
+            || self.grants.values().any(|other| !other.shared && other.register.names(name));
         if !grant.register.names(name) && owned() { Err(NotForThisKey::Owned) } else { Ok(()) }
     }
 
@@ -306,7 +307,8 @@ mod tests {
         let mut add = |grant: &Arc<KeyGrant>| {
             ring.add(ApiKey::generate().unwrap().digest(), grant, None).unwrap();
         };
-        let (owner, twin) = (grant("owner", &["demo.Echo"]), grant("twin", &["demo.*", "demo.Echo"]));
+        let (owner, twin) =
+            (grant("owner", &["demo.Echo"]), grant("twin", &["demo.*", "demo.Echo"]));
         let anybody = grant("anybody", &["*"]);
         let open = KeyGrant { shared: true, ..KeyGrant::clone(&grant("open", &["demo.Open"])) };
         for grant in [&owner, &twin, &anybody, &Arc::new(open)] {
@@ -330,9 +332,8 @@ mod tests {
             ring.add(key.digest(), &Arc::new(grant), None).unwrap();
             ring
         };
-        let calls = |ring: &Keyring| {
-            ring.check(key.reveal().as_bytes(), NOW).unwrap().grant.calls.clone()
-        };
+        let calls =
+            |ring: &Keyring| ring.check(key.reveal().as_bytes(), NOW).unwrap().grant.calls.clone();
         let first = ring_for(2);
         let in_flight = calls(&first).take(2).unwrap();
         let second = ring_for(1).in_place_of(&first);

@@ -74,6 +74,7 @@ pub(super) struct KeyFile {
 /// The section `limits` of a key.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, reason = "named as in `limits`, where not all are counts")]
 pub(super) struct KeyLimitsFile {
     pub(super) tunnels_max: Option<Count>,
     pub(super) services_max: Option<Count>,

@@ -206,8 +206,8 @@ fn scope(path: &str, written: Option<&[Option<String>]>, mistakes: &mut Mistakes
     let Some(written) = written else { return Scope::all() };
     let written = written.iter().enumerate();
     let written = written.filter_map(|(index, text)| Some((index, text.as_ref()?)));
-    let patterns =
-        written.filter_map(|(index, text)| mistakes.note(&format!("{path}[{index}]"), text.parse()));
+    let patterns = written
+        .filter_map(|(index, text)| mistakes.note(&format!("{path}[{index}]"), text.parse()));
     Scope::of(patterns.collect())
 }
 

@@ -138,6 +138,18 @@ impl Config {
     pub fn needs_key_for_run(&self) -> bool {
         self.keys.is_empty()
     }
+
+    /// The parts in which `next` differs and which only a restart changes.
+    pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
+        let parts = [
+            ("listeners", self.listeners == next.listeners),
+            ("workers", self.workers == next.workers),
+            ("callers.require_key", self.require_caller_key == next.require_caller_key),
+            ("heartbeat", self.heartbeat == next.heartbeat),
+            ("keepalive", self.keepalive == next.keepalive),
+        ];
+        parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect()
+    }
 }
 
 impl Listener {

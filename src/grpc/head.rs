@@ -48,7 +48,7 @@ pub fn read(parts: Parts, shared: &Shared, wire: &Wire) -> Result<RequestHead, F
     let slot_of_key = grant.map(|grant| place_of_call(&grant, &path)).transpose()?;
     let deadline = deadline(&headers)?;
     metadata::strip(&mut headers);
-    if !wire.metadata_limit.admits_request(&headers) {
+    if !wire.metadata_limit().admits_request(&headers) {
         return Err(Failure::MetadataTooLarge);
     }
     Ok(RequestHead { path, headers, deadline, unread: shared.unread.clone(), slot_of_key })

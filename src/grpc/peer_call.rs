@@ -136,7 +136,7 @@ impl PeerCalls {
             count(Count::FrameRejected);
             return live.fail(Failure::BadTunnelFrame);
         }
-        let message_bytes_max = self.wire.worker.tunnels.limits.message_bytes_max;
+        let message_bytes_max = self.wire.worker.tunnels.limits.now().message_bytes_max;
         match room(&request, message_bytes_max, &self.buffer, &live.buffer) {
             Ok(room) => {
                 let (said, _) = said(request, room, false);
@@ -149,7 +149,7 @@ impl PeerCalls {
     }
 
     fn begin(&mut self, request: ForwardRequest) {
-        let limits = self.wire.worker.tunnels.limits.clone();
+        let limits = self.wire.worker.tunnels.limits.now();
         let peer_request: Arc<str> = request.request_id.as_str().into();
         if self.live.borrow().len() >= limits.calls_per_tunnel_max {
             return self.refuse(&peer_request, Failure::InflightLimit);
@@ -177,7 +177,7 @@ impl PeerCalls {
         let mut headers = metadata::from_map(std::mem::take(&mut request.headers));
         headers.extend(metadata::from_exact(std::mem::take(&mut request.metadata)));
         let deadline = deadline(&headers, request.timeout_seconds)?;
-        if !self.wire.metadata_limit.admits_request(&headers) {
+        if !self.wire.metadata_limit().admits_request(&headers) {
             return Err(Failure::MetadataTooLarge);
         }
         let grant = self.grant()?;
@@ -206,7 +206,7 @@ impl PeerCalls {
     fn start(&mut self, frame: Frame, buffer: Allowance, peer_request: Arc<str>) {
         let Frame { peer_request: id, said, kind, head } = frame;
         let single = is_single(kind);
-        let limits = self.wire.worker.tunnels.limits.clone();
+        let limits = self.wire.worker.tunnels.limits.now();
         let whole = !matches!(said, Said::Message(_));
         let (words, heard) =
             mpsc::channel(limits.call_buffer_bytes_max / MESSAGE_OVERHEAD_BYTES + 2);

@@ -143,7 +143,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// The closed set that users match on.
-    const REASONS: [&str; 17] = [
+    const REASONS: [&str; 18] = [
         "bad_credentials",
         "bad_tunnel_frame",
         "cancelled",
@@ -157,6 +157,7 @@ mod tests {
         "panic",
         "protocol",
         "queue_full",
+        "scope",
         "tunnel_lost",
         "unary_only",
         "unknown_service",

@@ -59,7 +59,7 @@ pub async fn serve(
         MessageStream::new(body, registration::FRAME_BYTES_MAX, wire.gathering.clone());
     match registration::wait(&mut frames, &wire).await {
         Ok(registration) => {
-            frames.admit(wire.worker.tunnels.limits.peer_frame_bytes_max);
+            frames.admit(wire.worker.tunnels.limits.now().peer_frame_bytes_max);
             shared.becomes_tunnel();
             run(registration, frames, stream, &shared, &wire).await;
         }
@@ -90,7 +90,8 @@ async fn wrong_key(shared: &Shared, wire: &Wire) {
         Judgement::TurnedLate => log::warn!("wrong keys are answered late: address={address}"),
         Judgement::Late => {}
     }
-    tokio::time::sleep(wire.worker.tunnels.limits.bad_key_delay).await;
+    let delay = wire.worker.tunnels.limits.now().bad_key_delay;
+    tokio::time::sleep(delay).await;
 }
 
 fn response_head(content_type: HeaderValue) -> Response<()> {
@@ -145,7 +146,7 @@ struct Parts {
 }
 
 fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -> Parts {
-    let limits = &wire.worker.tunnels.limits;
+    let limits = wire.worker.tunnels.limits.now();
     let Registration { credential, quota, services, features } = registration;
     let now = now();
     let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
@@ -196,7 +197,8 @@ impl Parts {
         refused: impl Future<Output = TunnelEnd>,
         wire: &Rc<Wire>,
     ) -> TunnelEnd {
-        let Self { tunnel, credential, connection, down, credit, buffer, heard, sent, rules } = self;
+        let Self { tunnel, credential, connection, down, credit, buffer, heard, sent, rules } =
+            self;
         let writer = Writer {
             stream,
             down: down_end,

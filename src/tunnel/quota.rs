@@ -77,7 +77,8 @@ impl Quota {
         if used.is_some_and(|used| used.tunnels >= tunnels_max) {
             return Err(Rejection::TunnelsPerKey { max: tunnels_max });
         }
-        let is_new = |name: &&ServiceName| used.is_none_or(|used| !used.services.contains_key(*name));
+        let is_new =
+            |name: &&ServiceName| used.is_none_or(|used| !used.services.contains_key(*name));
         let served = used.map_or(0, |used| used.services.len());
         if served + services.iter().filter(is_new).count() > key.services_max {
             return Err(Rejection::ServicesPerKey { max: key.services_max });

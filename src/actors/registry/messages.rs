@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use actix::Recipient;
 
 use crate::tunnel::call::Frame;
-use crate::tunnel::directory::Standing;
+use crate::tunnel::directory::{Routing, Standing};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{MethodPath, RequestId, ServiceName, TunnelId, WorkerId};
@@ -41,6 +41,17 @@ pub struct Line {
 #[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Meet(pub Vec<RegistryHandle>);
+
+/// Names are matched differently from now on, or other ones are declared; limits are looked at
+/// again.
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Reconfigure {
+    /// How names are matched.
+    pub routing: Routing,
+    /// Names that are known although nobody has registered them.
+    pub declared: Vec<ServiceName>,
+}
 
 /// A tunnel has connected and would like to serve these names.
 #[derive(Debug, actix::Message)]

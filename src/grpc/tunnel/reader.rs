@@ -58,7 +58,7 @@ impl Reader {
                     }
                 }
                 Next::TooLarge => {
-                    let max = self.wire.worker.tunnels.limits.peer_frame_bytes_max;
+                    let max = self.wire.worker.tunnels.limits.now().peer_frame_bytes_max;
                     break TunnelEnd::FrameTooLarge { max };
                 }
                 Next::NoRoom => break TunnelEnd::NoRoom,

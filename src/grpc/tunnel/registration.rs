@@ -35,7 +35,7 @@ pub(super) async fn wait(
     frames: &mut MessageStream,
     wire: &Wire,
 ) -> Result<Registration, TunnelEnd> {
-    let timeout = wire.worker.tunnels.limits.register_timeout;
+    let timeout = wire.worker.tunnels.limits.now().register_timeout;
     let Ok(next) = tokio::time::timeout(timeout, frames.next()).await else {
         return Err(TunnelEnd::RegisterTimeout);
     };
@@ -65,10 +65,10 @@ fn judge(register: ConnectionRegister, wire: &Wire) -> Result<Registration, Tunn
         BadKey::Unknown => TunnelEnd::BadKey,
         BadKey::Expired { .. } => TunnelEnd::KeyExpired,
     })?;
-    let limits = &wire.worker.tunnels.limits;
+    let limits = wire.worker.tunnels.limits.now();
     let judge = |name: &str| may_register(&ring, &grant, name);
     let services =
-        admission::check_names(&services, limits, judge).map_err(TunnelEnd::Rejected)?;
+        admission::check_names(&services, &limits, judge).map_err(TunnelEnd::Rejected)?;
     let mut features = Features::asked(&features);
     features.stream |= grant.stream;
     Ok(Registration { credential, quota: grant.quota.clone(), services, features })
