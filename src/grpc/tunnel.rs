@@ -33,6 +33,7 @@ use crate::tunnel::liveness::LastSeen;
 use super::answer::http_status;
 use super::encode::Rules;
 use super::head;
+use super::peer_call::PeerCalls;
 use super::status;
 use super::stream::MessageStream;
 use super::wire::{Shared, StreamSlot, Wire};
@@ -140,6 +141,7 @@ struct Parts {
     down: Down,
     credit: Credit,
     buffer: Allowance,
+    own_calls: Allowance,
     heard: LastSeen,
     sent: LastSeen,
     rules: Rules,
@@ -152,6 +154,7 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
     let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
     let credit = Credit::new(limits.tunnel_queue_bytes_max);
     let buffer = Allowance::new(limits.tunnel_buffer_bytes_max);
+    let own_calls = Allowance::new(limits.calls_per_tunnel_max);
     let opening = Opening {
         tunnel,
         worker: wire.worker.id,
@@ -161,10 +164,12 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
             plain: features.is_plain(),
             streams: features.stream,
             cancels: features.cancel,
+            drains: features.drain,
         },
         down: down.clone(),
         credit: credit.clone(),
         buffer: buffer.clone(),
+        own_calls: own_calls.clone(),
         heard: heard.clone(),
         sent: sent.clone(),
     };
@@ -175,7 +180,7 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
         message_bytes_max: limits.message_bytes_max,
         plain_call_timeout: limits.plain_call_timeout,
     };
-    Parts { tunnel, credential, connection, down, credit, buffer, heard, sent, rules }
+    Parts { tunnel, credential, connection, down, credit, buffer, own_calls, heard, sent, rules }
 }
 
 /// Closes the connection actor when the task of its wire is gone, on whatever road: without this a
@@ -197,8 +202,8 @@ impl Parts {
         refused: impl Future<Output = TunnelEnd>,
         wire: &Rc<Wire>,
     ) -> TunnelEnd {
-        let Self { tunnel, credential, connection, down, credit, buffer, heard, sent, rules } =
-            self;
+        let Self { tunnel, credential, connection, down, credit, buffer, .. } = self;
+        let Self { own_calls, heard, sent, rules, .. } = self;
         let writer = Writer {
             stream,
             down: down_end,
@@ -208,20 +213,25 @@ impl Parts {
             workers: wire.worker.count,
             sent,
         };
-        let reader = Reader {
-            frames,
-            connection,
-            down,
+        let calls = PeerCalls::new(
+            wire.clone(),
+            credential,
+            own_calls,
+            down.clone(),
             credit,
             buffer,
+            rules,
+        );
+        let reader = Reader {
+            frames,
+            connection: connection.clone(),
+            calls,
+            down,
             heard,
             tunnel,
-            rules,
             wire: wire.clone(),
-            credential,
             unreadable: 0,
         };
-        let connection = reader.connection.clone();
         let _guard = CloseOnDrop(connection.clone());
         let mut writing = std::pin::pin!(writer.run());
         tokio::select! {
