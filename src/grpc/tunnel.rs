@@ -10,7 +10,6 @@ mod revocation;
 mod writer;
 
 use std::rc::Rc;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -22,7 +21,6 @@ use crate::actors::credit::Credit;
 use crate::actors::down::{Down, DownEnd, down};
 use crate::actors::now;
 use crate::auth::Credential;
-use crate::auth::guesses::Judgement;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::tunnel::allowance::Allowance;
@@ -37,6 +35,7 @@ use super::peer_call::PeerCalls;
 use super::status;
 use super::stream::MessageStream;
 use super::wire::{Shared, StreamSlot, Wire};
+use super::wrong_key;
 
 use reader::Reader;
 use registration::Registration;
@@ -66,7 +65,7 @@ pub async fn serve(
         }
         Err(end) => {
             if end == TunnelEnd::BadKey {
-                wrong_key(&shared, &wire).await;
+                wrong_key::shown("tunnel", shared.remote, &wire).await;
             } else {
                 log::info!("tunnel refused: remote={} reason={end}", shared.remote);
             }
@@ -74,25 +73,6 @@ pub async fn serve(
             drop(stream.send_trailers(status::tunnel_trailers(&end)));
         }
     }
-}
-
-/// Logs a wrong key, and waits when there are too many of them.
-async fn wrong_key(shared: &Shared, wire: &Wire) {
-    count(Count::AuthFailed);
-    let (address, now) = (shared.remote.ip(), now());
-    // The table is only counted in: a panic in between leaves it usable.
-    let guesses =
-        wire.guesses.lock().unwrap_or_else(PoisonError::into_inner).wrong_key(address, now);
-    match guesses {
-        Judgement::Answer => {
-            log::warn!("tunnel refused: remote={} key_id=unknown", shared.remote);
-            return;
-        }
-        Judgement::TurnedLate => log::warn!("wrong keys are answered late: address={address}"),
-        Judgement::Late => {}
-    }
-    let delay = wire.worker.tunnels.limits.now().bad_key_delay;
-    tokio::time::sleep(delay).await;
 }
 
 fn response_head(content_type: HeaderValue) -> Response<()> {
