@@ -5,6 +5,7 @@
 
 pub mod guesses;
 pub mod key;
+pub mod network;
 pub mod pattern;
 
 use std::collections::hash_map::Entry;
