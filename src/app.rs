@@ -19,6 +19,7 @@ use crate::actors::worker::{self, Worker};
 use crate::auth::guesses::Guesses;
 use crate::auth::{KeyGrant, Keyring};
 use crate::config::{Config, Listener};
+use crate::grpc::age::ConnectionAge;
 use crate::grpc::door::Door;
 use crate::grpc::keepalive::Keepalive;
 use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
@@ -93,6 +94,7 @@ struct WireSettings {
     require_caller_key: bool,
     metadata_limit: MetadataLimit,
     keepalive: Keepalive,
+    age: ConnectionAge,
     phase: watch::Receiver<Phase>,
     gathering: Allowance,
 }
@@ -124,6 +126,7 @@ impl Gateway {
             require_caller_key: config.require_caller_key,
             metadata_limit: MetadataLimit::of(&limits),
             keepalive: config.keepalive,
+            age: config.connection_age,
             phase: phase_seen,
             gathering: Allowance::new(limits.gathered_bytes_max),
         };
@@ -266,6 +269,7 @@ fn start_worker(
         require_caller_key: wire.require_caller_key,
         metadata_limit: wire.metadata_limit,
         keepalive: wire.keepalive,
+        age: wire.age,
         gathering: wire.gathering,
         phase: wire.phase,
     };

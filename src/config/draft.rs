@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::file::{File, HeartbeatFile, KeepaliveFile, Level, RoutingFile};
+use super::file::{CallersFile, File, HeartbeatFile, KeepaliveFile, Level, RoutingFile};
 use super::mistakes::Mistakes;
 use super::shapes::Count;
 use super::units::Span;
 use super::{Config, ConfigError, Environment, Listener};
 use super::{KEY_VARIABLE, keys, listeners};
+use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::liveness::Patience;
@@ -42,6 +43,7 @@ impl TryFrom<Draft<'_>> for Config {
             workers: workers(file.workers, &mut mistakes),
             keys: keys::used(file.keys, environment, &mut mistakes),
             require_caller_key,
+            connection_age: connection_age(&file.callers.0),
             routing: routing(&file.routing.0),
             heartbeat: heartbeat(&file.heartbeat.0, &mut mistakes),
             keepalive: keepalive(&file.keepalive.0, &mut mistakes),
@@ -69,6 +71,15 @@ fn workers(written: Option<Count>, mistakes: &mut Mistakes) -> NonZeroUsize {
         mistakes.add("workers", text);
         NonZeroUsize::MIN
     })
+}
+
+/// Zero is a choice here: no age at which connections end, or no grace.
+fn connection_age(written: &CallersFile) -> ConnectionAge {
+    let default = ConnectionAge::default();
+    ConnectionAge {
+        max: written.connection_age_max.map_or(default.max, Span::duration),
+        grace: written.connection_age_grace.map_or(default.grace, Span::duration),
+    }
 }
 
 fn routing(written: &RoutingFile) -> Routing {

@@ -25,6 +25,7 @@ pub use keys::{KEY_VARIABLE, KEY_VARIABLE_ID};
 pub use mistakes::Mistake;
 
 use crate::auth::Keyring;
+use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::limits::Limits;
@@ -52,6 +53,8 @@ pub struct Config {
     pub keys: Keyring,
     /// Callers must present a key too.
     pub require_caller_key: bool,
+    /// How old the connections of callers get.
+    pub connection_age: ConnectionAge,
     /// How calls find their tunnels.
     pub routing: Routing,
     /// How long a tunnel may be silent.

@@ -43,13 +43,17 @@ pub enum Count {
     HandshakeFailed,
     /// Streams refused because the connection has too many.
     StreamRefused,
+    /// Connections told to go because of their age.
+    ConnectionAged,
+    /// Connections closed because they cancelled too many calls early.
+    ConnectionCalmed,
     /// Answers given up because their callers did not take them.
     SendStalled,
     /// Panics of an actor.
     Panic,
 }
 
-const COUNTS: [(Count, &str); 20] = [
+const COUNTS: [(Count, &str); 22] = [
     (Count::CallStarted, "calls_started"),
     (Count::CallAnswered, "calls_answered"),
     (Count::CallFailed, "calls_failed"),
@@ -68,6 +72,8 @@ const COUNTS: [(Count, &str); 20] = [
     (Count::ConnectionRefused, "connections_refused"),
     (Count::HandshakeFailed, "handshakes_failed"),
     (Count::StreamRefused, "streams_refused"),
+    (Count::ConnectionAged, "connections_aged"),
+    (Count::ConnectionCalmed, "connections_calmed"),
     (Count::SendStalled, "sends_stalled"),
     (Count::Panic, "panics"),
 ];
