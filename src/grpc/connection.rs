@@ -175,8 +175,10 @@ fn dispatch(
     shared: &Rc<Shared>,
     wire: &Rc<Wire>,
 ) {
+    // h2 refuses what is over the limit, but it takes a new stream for each that was reset at once, and
+    // the calls of those hold their slots until their tasks have run.
     let limit = wire.worker.tunnels.limits.streams_per_connection_max;
-    let Some(mut slot) = shared.take_slot(limit) else {
+    let Some(mut slot) = shared.take_slot(2 * limit) else {
         count(Count::StreamRefused);
         return respond.send_reset(Reason::REFUSED_STREAM);
     };

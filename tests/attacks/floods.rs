@@ -4,15 +4,16 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::support::raw::{
-    DATA, ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, PING, PREFACE, PRIORITY, SETTINGS, frame, setting,
-    window_update,
+    DATA, ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, PING, PREFACE, PRIORITY, Raw, SETTINGS, frame,
+    setting, window_update,
 };
 use crate::support::{Scene, VICTIM};
+use crate::words::{soon, until};
 
 const MIB: usize = 1024 * 1024;
 
 /// Sends it so many times, a thousand at once.
-async fn flood(attacker: &crate::support::raw::Raw, bytes: &[u8], times: usize) -> bool {
+async fn flood(attacker: &Raw, bytes: &[u8], times: usize) -> bool {
     for _ in 0..times / 1_000 {
         if !attacker.send(&bytes.repeat(1_000)).await {
             return false;
@@ -54,10 +55,8 @@ async fn pings_whose_answers_are_not_read_are_not_piled_up() {
     socket.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
     let pings = frame(PING, 0, 0, &[0; 8]).repeat(10_000);
     // Until the gateway has had enough of it: what it is sent no longer goes out.
-    crate::words::soon("the connection to be closed", async {
-        while socket.write_all(&pings).await.is_ok() {}
-    })
-    .await;
+    soon("the connection to be closed", async { while socket.write_all(&pings).await.is_ok() {} })
+        .await;
     let grown = scene.process.resident_bytes().saturating_sub(before);
     assert!(grown < 4 * MIB, "{grown}");
     scene.closes().await;
@@ -89,7 +88,7 @@ async fn a_message_in_bytes_is_a_message() {
     attacker.send(&frame(DATA, 0, stream, &[0, 0, 0, 0x13, 0x88])).await;
     flood(&attacker, &frame(DATA, 0, stream, b"x"), 5_000).await;
     assert_eq!(attacker.is_heard().await.goaway, None);
-    crate::words::until("the message to arrive", async || scene.requests() == 1).await;
+    until("the message to arrive", async || scene.requests() == 1).await;
     let grown = scene.process.resident_bytes().saturating_sub(before);
     assert!(grown < 4 * MIB, "{grown}");
     drop(attacker);

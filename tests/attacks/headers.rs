@@ -90,7 +90,7 @@ async fn a_header_bomb_does_not_go_off() {
 }
 
 /// HTTP/2 itself answers with 431, which gRPC clients take for INTERNAL. Metadata over the limit of
-/// calls, which is lower, gets RESOURCE_EXHAUSTED.
+/// calls, which is lower, gets `RESOURCE_EXHAUSTED`.
 #[tokio::test]
 async fn a_header_list_over_the_limit_is_answered_and_the_connection_lives() {
     let scene = Scene::open(json!({})).await;

@@ -9,6 +9,7 @@ use crate::support::raw::{
     message, pace, request, setting,
 };
 use crate::support::{BIG, Scene, VICTIM};
+use crate::words::until;
 
 const MIB: usize = 1024 * 1024;
 /// RFC 9113 section 6.5.2.
@@ -27,10 +28,7 @@ async fn connections_that_never_finish_their_handshake_are_closed() {
     for attacker in &attackers {
         attacker.is_closed().await;
     }
-    crate::words::until("their sockets to be closed", async || {
-        scene.process.descriptors() == before
-    })
-    .await;
+    until("their sockets to be closed", async || scene.process.descriptors() == before).await;
     assert_eq!(scene.closes().await.count("handshakes_failed"), 3);
 }
 
@@ -66,7 +64,7 @@ async fn a_message_that_does_not_come_ends_its_call_and_no_other() {
     assert_eq!((attacker.is_heard().await.goaway, scene.requests()), (None, 0));
     // Whoever has said nothing at all may still say it.
     attacker.send(&frame(DATA, END_STREAM, silent, &message(b"at last"))).await;
-    crate::words::until("the call to arrive", async || scene.requests() == 1).await;
+    until("the call to arrive", async || scene.requests() == 1).await;
     drop(attacker);
     let ledger = scene.closes().await;
     assert_eq!(ledger.count("connections_calmed"), 0);

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::raw::{DATA, END_HEADERS, END_STREAM, HEADERS, Raw, frame, request};
+use crate::support::raw::{Blow, DATA, END_HEADERS, END_STREAM, HEADERS, Raw, frame, request};
 use crate::support::{Scene, VICTIM};
+use crate::words::until;
 
 #[tokio::test]
 async fn an_announced_giant_takes_no_room() {
@@ -31,7 +32,10 @@ async fn other_protocols_are_turned_away_and_logged_at_debug() {
         attacker.send(&hello).await;
         attacker.is_closed().await;
     }
-    assert_eq!(scene.process.times_logged("DEBUG adit::grpc::connection] handshake failed"), 3);
+    until("three lines", async || {
+        scene.process.times_logged("DEBUG adit::grpc::connection] handshake failed") == 3
+    })
+    .await;
     for level in ["WARN", "ERROR"] {
         assert_eq!(scene.process.logged(level), None);
     }
@@ -44,14 +48,14 @@ async fn nothing_that_a_stranger_sends_is_answered_with_ten_times_as_much() {
     let scene = Scene::open(json!({})).await;
     let calls = |path: &'static str, end| move |stream| frame(HEADERS, end, stream, &request(path));
     let whole = END_HEADERS | END_STREAM;
-    let inputs: [(&str, Box<dyn Fn(u32) -> Vec<u8>>); 5] = [
+    let inputs: [(&str, Box<Blow>); 5] = [
         ("unknown services", Box::new(calls("/no.Such/Call", whole))),
         ("paths that are none", Box::new(calls("/", whole))),
         ("tunnels without a key", Box::new(calls(ESTABLISH, whole))),
         ("the old way in", Box::new(calls("/registry.RegistryService/Register", whole))),
         (
             "no gRPC, all of it remembered",
-            Box::new(|stream| {
+            Box::new(move |stream| {
                 // GET, http, / and :authority without a value: six bytes of headers.
                 frame(HEADERS, whole, stream, &[0x82, 0x86, 0x84, 0x01, 0x01, b'a'])
             }),

@@ -39,6 +39,9 @@ pub(crate) const CANCEL: u32 = 8;
 pub(crate) const COMPRESSION_ERROR: u32 = 9;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
+/// What an attack sends on a stream.
+pub(crate) type Blow = dyn Fn(u32) -> Vec<u8>;
+
 /// What has come back so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -50,7 +53,7 @@ pub(crate) struct Seen {
     pub(crate) resets: BTreeMap<u32, usize>,
     /// Blocks of headers, the first and the last of an answer alike.
     pub(crate) headers: usize,
-    /// Streams that were ended with END_STREAM.
+    /// Streams that were ended with `END_STREAM`.
     pub(crate) ended: usize,
     pub(crate) data_bytes: usize,
     pub(crate) pongs: usize,
