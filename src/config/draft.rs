@@ -186,6 +186,7 @@ mod tests {
         assert_eq!(config.routing, Routing::default());
         assert_eq!(config.heartbeat, Patience::default());
         assert_eq!(config.keepalive, Keepalive::default());
+        assert_eq!(config.connection_age, ConnectionAge::default());
         assert_eq!(config.drain_grace, Duration::from_secs(30));
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.log_level, LevelFilter::Info);
@@ -200,7 +201,7 @@ mod tests {
         ],
         "workers": 2,
         "keys": [ { "id": "edge", "key_env": "EDGE_KEY", "services": ["*"] } ],
-        "callers": { "require_key": false },
+        "callers": { "require_key": false, "connection_age_max": "0s", "connection_age_grace": "9s" },
         "routing": { "match_unqualified": false, "startup_grace": "1s", "name_retention": "2m" },
         "heartbeat": { "interval": "3s", "late_after": "4s", "dead_after": "5s" },
         "keepalive": { "interval": "6s", "timeout": "7s" },
@@ -223,6 +224,8 @@ mod tests {
             Patience { interval: seconds(3), late_after: seconds(4), dead_after: seconds(5) };
         assert_eq!(config.heartbeat, heartbeat);
         assert_eq!(config.keepalive, Keepalive { interval: seconds(6), timeout: seconds(7) });
+        let age = ConnectionAge { max: Duration::ZERO, grace: seconds(9) };
+        assert_eq!(config.connection_age, age);
         assert_eq!(config.drain_grace, Duration::ZERO);
         assert_eq!(config.limits, Limits { calls_max: 8, ..Limits::default() });
         assert_eq!(config.log_level, LevelFilter::Trace);
