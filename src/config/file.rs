@@ -92,6 +92,8 @@ pub(super) enum Feature {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct CallersFile {
     pub(super) require_key: Option<bool>,
+    pub(super) connection_age_max: Option<Span>,
+    pub(super) connection_age_grace: Option<Span>,
 }
 
 /// The section `routing`.

@@ -53,6 +53,8 @@ limits_file! {
     connections_max: Count,
     connections_per_address_max: Count,
     streams_per_connection_max: Count,
+    early_cancels_burst: Count,
+    early_cancels_per_second: Count,
     message_bytes_max: Size,
     gathered_bytes_max: Size,
     metadata_bytes_max: Size,
@@ -74,6 +76,8 @@ limits_file! {
     handshake_timeout: Span,
     half_close_timeout: Span,
     plain_call_timeout: Span,
+    message_timeout: Span,
+    stream_idle_timeout: Span,
     send_stall_timeout: Span,
     cancel_timeout: Span,
 }
@@ -197,7 +201,7 @@ mod tests {
     /// One value for each field, none of them its default.
     const EVERY_LIMIT: &str = r#"{
         "calls_max": 1, "calls_per_tunnel_max": 2, "connections_max": 27, "connections_per_address_max": 28,
-        "streams_per_connection_max": 3,
+        "streams_per_connection_max": 3, "early_cancels_burst": 29, "early_cancels_per_second": 30,
         "message_bytes_max": "4B", "gathered_bytes_max": "26B", "metadata_bytes_max": "5B", "metadata_entries_max": 6,
         "classic_frame_bytes_max": "7B", "peer_frame_bytes_max": "8B",
         "tunnel_queue_bytes_max": "10B", "call_queue_bytes_max": "9B",
@@ -206,7 +210,7 @@ mod tests {
         "tunnels_per_key_max": 15, "tunnels_per_service_max": 16, "names_remembered_max": 17,
         "bad_keys_per_minute_max": 23, "bad_key_delay": "24s",
         "register_timeout": "18s", "handshake_timeout": "19s", "half_close_timeout": "20s",
-        "plain_call_timeout": "21s", "send_stall_timeout": "25s", "cancel_timeout": "22s"
+        "plain_call_timeout": "21s", "send_stall_timeout": "25s", "message_timeout": "31s", "stream_idle_timeout": "32s", "cancel_timeout": "22s"
     }"#;
 
     #[test]
@@ -217,6 +221,8 @@ mod tests {
             connections_max: 27,
             connections_per_address_max: 28,
             streams_per_connection_max: 3,
+            early_cancels_burst: 29,
+            early_cancels_per_second: 30,
             message_bytes_max: 4,
             gathered_bytes_max: 26,
             metadata_bytes_max: 5,
@@ -238,6 +244,8 @@ mod tests {
             handshake_timeout: Duration::from_secs(19),
             half_close_timeout: Duration::from_secs(20),
             plain_call_timeout: Duration::from_secs(21),
+            message_timeout: Duration::from_secs(31),
+            stream_idle_timeout: Duration::from_secs(32),
             send_stall_timeout: Duration::from_secs(25),
             cancel_timeout: Duration::from_secs(22),
         };
