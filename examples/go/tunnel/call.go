@@ -99,7 +99,11 @@ func (c *call) SendMsg(message any) error {
 	if err != nil {
 		return err
 	}
-	return c.respond(&registrypb.ForwardResponse{StreamingInfo: &registrypb.StreamingInfo{}, Payload: payload})
+	more := &registrypb.ForwardResponse{StreamingInfo: &registrypb.StreamingInfo{}, Payload: payload}
+	if c.respond(more) != nil {
+		return status.Error(codes.Unavailable, "the tunnel is over")
+	}
+	return nil
 }
 
 func (c *call) SetHeader(header metadata.MD) error {
