@@ -66,17 +66,19 @@ fn main() -> ExitCode {
         Some(Command::Serve(serve_arguments)) => serve(&serve_arguments.config),
         Some(Command::Key { command: KeyCommand::New { id } }) => new_key(&id),
     };
-    done.unwrap_or_else(|problem| {
-        say(&problem);
+    let code = done.unwrap_or_else(|problem| {
+        observe::log::say(&problem);
         ExitCode::from(2)
-    })
+    });
+    observe::log::finish();
+    code
 }
 
 fn serve(path: &Path) -> Result<ExitCode, String> {
     let refused = |error| format!("the configuration {} is refused:\n{error}", path.display());
     let mut source = Source::new(path);
     let mut config = source.read().map_err(refused)?;
-    observe::log::start(config.log_level);
+    observe::log::start(config.log_level).map_err(|error| format!("no log: {error}"))?;
     if config.needs_key_for_run() {
         source = source.with_run_key(ApiKey::generate().map_err(|error| error.to_string())?);
         config = source.read().map_err(refused)?;
@@ -102,7 +104,7 @@ fn announce(gateway: &Gateway, run_key: Option<&ApiKey>) {
         log::info!("listening: address={address}");
     }
     if let Some(key) = run_key {
-        say(&format!(
+        observe::log::say(&format!(
             "No key is configured, so this one was made for this run:\n\n  {key}\n\n\
              Use it like this:\n\n  \
              ADIT_API_KEY={key} python3 examples/python/service.py\n\n\
@@ -150,9 +152,4 @@ fn new_key(id: &str) -> Result<ExitCode, String> {
     );
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says something to the person at the terminal, who may have closed it.
-fn say(text: &str) {
-    drop(writeln!(std::io::stderr(), "{text}"));
 }
