@@ -19,6 +19,7 @@ use crate::actors::worker::{self, Worker};
 use crate::auth::guesses::Guesses;
 use crate::auth::{KeyGrant, Keyring};
 use crate::config::{Config, Listener};
+use crate::grpc::affinity::Affinities;
 use crate::grpc::door::Door;
 use crate::grpc::keepalive::Keepalive;
 use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
@@ -27,6 +28,7 @@ use crate::observe::tally;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::{ServiceName, WorkerId};
+use crate::tunnel::waiting::WaitingRoom;
 
 /// How often a drain looks whether anything is left.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -91,6 +93,7 @@ struct WireSettings {
     keyring: Arc<Keyring>,
     guesses: Arc<Mutex<Guesses>>,
     require_caller_key: bool,
+    affinities: Arc<Affinities>,
     metadata_limit: MetadataLimit,
     keepalive: Keepalive,
     phase: watch::Receiver<Phase>,
@@ -116,12 +119,14 @@ impl Gateway {
         let registries = registry::Settings {
             routing: config.routing,
             limits: limits.clone(),
-            declared: declared(&config.keys),
+            declared: declared(&config.keys, &config.affinities),
+            waiting_room: WaitingRoom::default(),
         };
         let wire = WireSettings {
             keyring: Arc::new(config.keys),
             guesses: Arc::new(Mutex::new(Guesses::new(limits.bad_keys_per_minute_max))),
             require_caller_key: config.require_caller_key,
+            affinities: Arc::new(config.affinities),
             metadata_limit: MetadataLimit::of(&limits),
             keepalive: config.keepalive,
             phase: phase_seen,
@@ -214,9 +219,10 @@ async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, Roles, SocketA
     Ok(bound)
 }
 
-/// Names that a key names exactly are known before anybody has registered them.
-fn declared(keys: &Keyring) -> Vec<ServiceName> {
-    keys.grants().flat_map(KeyGrant::exact_names).map(ServiceName::new).collect()
+/// Names that a key or a rule names exactly are known before anybody has registered them.
+fn declared(keys: &Keyring, affinities: &Affinities) -> Vec<ServiceName> {
+    let of_keys = keys.grants().flat_map(KeyGrant::exact_names);
+    of_keys.chain(affinities.exact_names()).map(ServiceName::new).collect()
 }
 
 /// Starts all registries first: each worker needs the others'.
@@ -264,6 +270,7 @@ fn start_worker(
         keyring: wire.keyring,
         guesses: wire.guesses,
         require_caller_key: wire.require_caller_key,
+        affinities: wire.affinities,
         metadata_limit: wire.metadata_limit,
         keepalive: wire.keepalive,
         gathering: wire.gathering,

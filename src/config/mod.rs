@@ -8,6 +8,7 @@ mod keys;
 mod limits;
 mod listeners;
 mod mistakes;
+mod services;
 mod shapes;
 mod suggest;
 pub mod units;
@@ -25,6 +26,7 @@ pub use keys::{KEY_VARIABLE, KEY_VARIABLE_ID};
 pub use mistakes::Mistake;
 
 use crate::auth::Keyring;
+use crate::grpc::affinity::Affinities;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::limits::Limits;
@@ -54,6 +56,8 @@ pub struct Config {
     pub require_caller_key: bool,
     /// How calls find their tunnels.
     pub routing: Routing,
+    /// Which calls go to the same tunnel.
+    pub affinities: Affinities,
     /// How long a tunnel may be silent.
     pub heartbeat: Patience,
     /// HTTP/2 pings.

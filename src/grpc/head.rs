@@ -44,7 +44,8 @@ pub fn read(parts: Parts, shared: &Shared, wire: &Wire) -> Result<RequestHead, F
     if !wire.metadata_limit.admits_request(&headers) {
         return Err(Failure::MetadataTooLarge);
     }
-    Ok(RequestHead { path, headers, deadline, unread: shared.unread.clone() })
+    let session = wire.affinities.session(&path, &headers);
+    Ok(RequestHead { path, headers, deadline, session, unread: shared.unread.clone() })
 }
 
 /// `application/grpc`, or that with a suffix or parameters; not just anything that begins so.

@@ -11,6 +11,7 @@
 //! - [`stream`], [`framing`], [`metadata`], [`timeout`], [`compression`]: gRPC over HTTP/2
 //! - [`status`]: the one error table
 
+pub mod affinity;
 pub mod answer;
 pub mod body;
 pub mod compression;

@@ -176,7 +176,8 @@ impl PeerCalls {
         if !self.wire.metadata_limit.admits_request(&headers) {
             return Err(Failure::MetadataTooLarge);
         }
-        Ok(RequestHead { path, headers, deadline, unread: self.unread.clone() })
+        let session = self.wire.affinities.session(&path, &headers);
+        Ok(RequestHead { path, headers, deadline, session, unread: self.unread.clone() })
     }
 
     fn refuse(&self, peer_request: &str, failure: Failure) {

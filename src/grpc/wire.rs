@@ -14,6 +14,7 @@ use crate::auth::Keyring;
 use crate::auth::guesses::Guesses;
 use crate::tunnel::allowance::Allowance;
 
+use super::affinity::Affinities;
 use super::keepalive::Keepalive;
 
 /// One worker's surroundings, shared by its connections.
@@ -27,6 +28,8 @@ pub struct Wire {
     pub guesses: Arc<Mutex<Guesses>>,
     /// Whether callers must show a key.
     pub require_caller_key: bool,
+    /// Which calls go together.
+    pub affinities: Arc<Affinities>,
     /// How much metadata a call may have.
     pub metadata_limit: MetadataLimit,
     /// When connections are pinged.

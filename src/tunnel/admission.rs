@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use super::allowance::Allowance;
 use super::id::ServiceName;
 use super::limits::Limits;
 
@@ -98,11 +99,27 @@ fn is_well_formed(name: &str) -> bool {
 #[derive(Debug, Default)]
 pub struct Quota {
     keys: HashMap<String, usize>,
-    services: HashMap<ServiceName, usize>,
+    services: HashMap<ServiceName, Served>,
+}
+
+/// A name that a tunnel offers, and what all its tunnels share.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The name.
+    pub name: ServiceName,
+    /// The calls in flight to it, in the whole gateway.
+    pub calls: Allowance,
+}
+
+/// The tunnels of a name, and its calls in flight.
+#[derive(Debug)]
+struct Served {
+    tunnels: usize,
+    calls: Allowance,
 }
 
 impl Quota {
-    /// Counts a tunnel in.
+    /// Counts a tunnel in and returns what it shares with others of the same names.
     ///
     /// # Errors
     ///
@@ -112,20 +129,29 @@ impl Quota {
         key: &str,
         services: &[ServiceName],
         limits: &Limits,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Vec<Service>, Rejection> {
         if self.keys.get(key).is_some_and(|open| *open >= limits.tunnels_per_key_max) {
             return Err(Rejection::TunnelsPerKey { max: limits.tunnels_per_key_max });
         }
         let max = limits.tunnels_per_service_max;
-        let full = |name: &&ServiceName| self.services.get(*name).is_some_and(|open| *open >= max);
+        let full = |name: &&ServiceName| {
+            self.services.get(*name).is_some_and(|served| served.tunnels >= max)
+        };
         if let Some(service) = services.iter().find(full) {
             return Err(Rejection::TunnelsPerService { service: service.clone(), max });
         }
         *self.keys.entry(key.to_owned()).or_default() += 1;
-        for service in services {
-            *self.services.entry(service.clone()).or_default() += 1;
-        }
-        Ok(())
+        Ok(services.iter().map(|name| self.offer(name)).collect())
+    }
+
+    fn offer(&mut self, name: &ServiceName) -> Service {
+        let served = self.services.entry(name.clone()).or_insert_with(|| Served {
+            tunnels: 0,
+            // How many there may be is said by who takes a place.
+            calls: Allowance::new(usize::MAX),
+        });
+        served.tunnels += 1;
+        Service { name: name.clone(), calls: served.calls.clone() }
     }
 
     /// Counts a tunnel out that was counted in.
@@ -134,12 +160,12 @@ impl Quota {
             *open -= 1;
         }
         for service in services {
-            if let Some(open) = self.services.get_mut(service) {
-                *open -= 1;
+            if let Some(served) = self.services.get_mut(service) {
+                served.tunnels -= 1;
             }
         }
         self.keys.retain(|_, open| *open > 0);
-        self.services.retain(|_, open| *open > 0);
+        self.services.retain(|_, served| served.tunnels > 0);
     }
 }
 
@@ -216,11 +242,12 @@ mod tests {
         let mut quota = Quota::default();
         quota.enter("key", &a, &limits).unwrap();
         assert_eq!(
-            quota.enter("key", &a, &limits),
-            Err(Rejection::TunnelsPerService { service: a[0].clone(), max: 1 })
+            quota.enter("key", &a, &limits).unwrap_err(),
+            Rejection::TunnelsPerService { service: a[0].clone(), max: 1 }
         );
         quota.enter("key", &b, &limits).unwrap();
-        assert_eq!(quota.enter("key", &[], &limits), Err(Rejection::TunnelsPerKey { max: 2 }));
+        let refused = quota.enter("key", &[], &limits).unwrap_err();
+        assert_eq!(refused, Rejection::TunnelsPerKey { max: 2 });
         quota.leave("key", &a);
         quota.leave("key", &b);
         assert!(quota.keys.is_empty() && quota.services.is_empty());

@@ -28,10 +28,15 @@ impl Allowance {
 
     /// Takes `amount` if that much is left.
     pub fn take(&self, amount: usize) -> Option<Hold> {
+        self.take_within(amount, self.limit)
+    }
+
+    /// Takes `amount` if then no more than `limit` is held, whatever was allowed at the start.
+    pub fn take_within(&self, amount: usize, limit: usize) -> Option<Hold> {
         // Relaxed: the count guards no other memory, it only must not lose an update.
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(amount).filter(|sum| *sum <= self.limit)
+                used.checked_add(amount).filter(|sum| *sum <= limit)
             })
             .ok()?;
         Some(Hold { used: self.used.clone(), amount })

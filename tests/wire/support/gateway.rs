@@ -96,7 +96,8 @@ impl Drop for Gateway {
     }
 }
 
-fn lay_over(under: &mut Value, over: Value) {
+/// Puts settings over others, field by field.
+pub(crate) fn lay_over(under: &mut Value, over: Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (name, value) in over {
