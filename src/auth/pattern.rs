@@ -41,10 +41,9 @@ impl NamePattern {
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Any, _) => true,
-            (_, Self::Any) => false,
             (_, Self::Exact(name)) => self.matches(name),
             (Self::Prefix(prefix), Self::Prefix(narrower)) => narrower.starts_with(prefix.as_str()),
-            (Self::Exact(_), Self::Prefix(_)) => false,
+            (Self::Exact(_), Self::Prefix(_)) | (_, Self::Any) => false,
         }
     }
 

@@ -84,6 +84,7 @@ impl std::error::Error for SessionKeyError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     #[test]
     fn the_first_rule_that_means_a_service_counts() {
@@ -95,9 +96,9 @@ mod tests {
 
         let headers = [("x-room", "blue"), ("x-user", "ann")];
         let named = |name: &str| Some(Session::named(name.as_bytes()));
-        assert_eq!(session(&affinities, "/chat.Admin/M", &headers), None);
-        assert_eq!(session(&affinities, "/chat.Room/M", &headers), named("blue"));
-        assert_eq!(session(&affinities, "/demo.Echo/M", &headers), named("ann"));
+        assert_eq!(session(&affinities, &path("/chat.Admin/M"), &headers), None);
+        assert_eq!(session(&affinities, &path("/chat.Room/M"), &headers), named("blue"));
+        assert_eq!(session(&affinities, &path("/demo.Echo/M"), &headers), named("ann"));
         assert_eq!(affinities.exact_names().collect::<Vec<_>>(), ["chat.Admin"]);
     }
 
@@ -126,7 +127,7 @@ mod tests {
     fn an_empty_value_names_no_session_and_the_first_of_several_counts() {
         let mut affinities = Affinities::default();
         affinities.add(NamePattern::Any, Some("x-id-bin".parse().unwrap())).unwrap();
-        let session = |headers: &[_]| session(&affinities, "/a.B/M", headers);
+        let session = |headers: &[_]| session(&affinities, &path("/a.B/M"), headers);
         assert_eq!(session(&[]), None);
         assert_eq!(session(&[("x-id-bin", "")]), None);
         let first = session(&[("x-id-bin", "AAE")]);
@@ -144,15 +145,19 @@ mod tests {
         }
     }
 
+    fn path(text: &str) -> MethodPath {
+        MethodPath::parse(text).unwrap()
+    }
+
     fn session(
         affinities: &Affinities,
-        path: &str,
-        headers: &[(&'static str, &str)],
+        path: &MethodPath,
+        headers: &[(&'static str, &'static str)],
     ) -> Option<Session> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, value.parse().unwrap());
+            map.append(*name, HeaderValue::from_static(value));
         }
-        affinities.session(&MethodPath::parse(path).unwrap(), &map)
+        affinities.session(path, &map)
     }
 }

@@ -57,9 +57,10 @@ fn drawn(
     let count = u64::try_from(group.len()).ok().filter(|count| *count > 0)?;
     // Two different ones: the second is drawn from the others.
     let first = (coin & 0xffff) % count;
-    let second = (first + 1 + ((coin >> 16) & 0xffff) % (count - 1).max(1)) % count;
+    let others = count - 1;
+    let second = (others > 0).then(|| (first + 1 + ((coin >> 16) & 0xffff) % others) % count);
     let at = |place: u64| usize::try_from(place).ok().and_then(|place| group.get(place)).copied();
-    less_busy([first, second].into_iter().filter_map(at), load)
+    less_busy([Some(first), second].into_iter().flatten().filter_map(at), load)
 }
 
 fn less_busy(

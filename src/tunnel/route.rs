@@ -103,6 +103,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+    use std::collections::btree_map::Entry;
 
     proptest! {
         /// Whoever comes and goes, a group has everybody once, and those that stream in front.
@@ -117,9 +118,9 @@ mod tests {
                 if !comes {
                     group.remove(ids[which]);
                     present.remove(&ids[which]);
-                } else if !present.contains_key(&ids[which]) {
+                } else if let Entry::Vacant(absent) = present.entry(ids[which]) {
                     group.add(ids[which], streams);
-                    present.insert(ids[which], streams);
+                    absent.insert(streams);
                 }
                 let sorted = |needs_stream| {
                     let mut able = group.able(needs_stream).to_vec();

@@ -6,7 +6,7 @@ use adit::auth::key::KeyDigest;
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::support::{Caller, Gateway, KEY, Peer, call_whole, ok};
+use crate::support::{Caller, Gateway, KEY, Peer, call_whole, ok, until};
 
 #[tokio::test]
 async fn a_call_waits_for_its_tunnel_and_is_answered() {
@@ -63,6 +63,28 @@ async fn a_drain_does_not_wait_for_tunnels() {
     three_wait(&caller).await;
     gateway.ask_to_stop();
     call.fails(14, "draining").await;
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_while_it_waits_makes_room() {
+    let gateway = waiting_gateway("1h");
+    let caller = gateway.caller().await;
+    let mut first = call_whole(&caller, "/demo.Echo/Say", "").await;
+    let other = gateway.caller().await;
+    let _second = call_whole(&other, "/demo.Echo/Say", "").await;
+    let _silent = other.call("/demo.Echo/Say").await;
+    three_wait(&other).await;
+    first.cancel();
+    until("room for another", || has_room(&caller)).await;
+}
+
+/// Whether a call waits until its deadline instead of being refused at once.
+async fn has_room(caller: &Caller) -> bool {
+    let mut call = caller.call_headers("/demo.Echo/Say", &[("grpc-timeout", "10m")]).await;
+    call.send_last("").await;
+    let end = call.end().await;
+    assert!(["4", "8"].contains(&end.code.as_str()), "{end:?}");
+    end.code == "4"
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

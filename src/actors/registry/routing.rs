@@ -115,9 +115,11 @@ impl Registry {
     fn refuse(&mut self, call: ForwardRequest, reason: NoPick, ctx: &mut Context<Self>) {
         // Who was tried often enough found tunnels, if only such as were about to go.
         let found_nobody = reason != NoPick::Unknown && call.tried.len() < PICKS_MAX;
-        match failure_of(reason, call.refused) {
-            Failure::NoTunnel if found_nobody && self.lets_wait() => self.wait(call, ctx),
-            failure => call.caller.do_send(Outcome::Refused(failure)),
+        let failure = failure_of(reason, call.refused);
+        if failure == Failure::NoTunnel && found_nobody && self.lets_wait() {
+            self.wait(call, ctx);
+        } else {
+            call.caller.do_send(Outcome::Refused(failure));
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{ForwardRequest, Inquire, Outcome, Registry};
 #[derive(Debug)]
 pub(super) enum Waiter {
     /// A call with its first frame.
-    Call(ForwardRequest),
+    Call(Box<ForwardRequest>),
     /// A call whose caller has said nothing yet.
     Silent(Recipient<Outcome>),
 }
@@ -43,7 +43,7 @@ impl Registry {
         let end = *call.wait_end.get_or_insert_with(|| now() + self.wait_for_tunnel);
         let (request, path, bytes) = (call.request, call.head.path.clone(), call.cost());
         let caller = call.caller.clone();
-        if self.admit_waiting(request, path, bytes, end, Waiter::Call(call), ctx) {
+        if self.admit_waiting(request, path, bytes, end, Waiter::Call(Box::new(call)), ctx) {
             caller.do_send(Outcome::Waits);
         }
     }
@@ -84,7 +84,7 @@ impl Registry {
         for (_, waiter) in self.waiting.release(|path| directory.serves(path, now).is_ok()) {
             // A caller that has said nothing asked only whether there is somebody.
             if let Waiter::Call(call) = waiter {
-                self.put_through(call, ctx);
+                self.put_through(*call, ctx);
             }
         }
         self.arm_wait_end(ctx);

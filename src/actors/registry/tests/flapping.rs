@@ -1,4 +1,4 @@
-//! Tunnels that come and go for a day of paused time.
+//! Tunnels that come and go for hours of paused time.
 
 use super::*;
 
@@ -38,12 +38,12 @@ async fn held(registry: &RegistryHandle) -> Held {
 }
 
 #[actix::test]
-async fn a_day_of_flapping_leaves_nothing_behind() {
+async fn hours_of_flapping_leave_nothing_behind() {
     let limits = Limits { tunnels_per_key_max: 1, ..Limits::default() };
     let stage = Stage::where_calls_wait(2, limits, Duration::from_secs(2));
     let flap = Duration::from_secs(7);
     let (mut opened, mut refused) = (0, 0);
-    for round in 0..24 * 60 * 60 / flap.as_secs() {
+    for round in 0..2 * 60 * 60 / flap.as_secs() {
         let worker = usize::try_from(round % 2).unwrap();
         let wire = stage.attach(Peer { worker, ..Peer::default() }).await;
         // One is answered, one is hung up on, one goes down with the tunnel.
