@@ -135,3 +135,26 @@ async fn the_calls_of_a_session_go_to_one_tunnel_whoever_forwards_them() {
     let line = stage.forward_in(1, Some(Session::named(b"blue"))).opened().await;
     assert!(Arc::ptr_eq(&line, &wires[chosen[2]].line), "and so does one that is gone");
 }
+
+/// Two of three always draw against a quick one.
+#[actix::test]
+async fn a_tunnel_that_does_not_answer_gets_no_more_calls_while_others_do() {
+    let stage = Stage::new();
+    let mut wires = Vec::new();
+    for _ in 0..3 {
+        wires.push(stage.attach(Peer::default()).await);
+    }
+    let mut unanswered = Vec::new();
+    for _ in 0..300 {
+        let mut call = stage.forward();
+        let line = call.opened().await;
+        if Arc::ptr_eq(&line, &wires[0].line) {
+            unanswered.push(call);
+        } else {
+            let wire = wires.iter().find(|wire| Arc::ptr_eq(&wire.line, &line)).unwrap();
+            wire.answer(call.request, answer("at once"));
+            call.part().await;
+        }
+    }
+    assert!(unanswered.len() <= 1, "{} calls", unanswered.len());
+}
