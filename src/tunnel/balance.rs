@@ -194,26 +194,24 @@ mod tests {
     /// What the choice means, written down without a thought for its cost: each group offers the
     /// less busy of any two that are not full, and the rule between near and far decides.
     fn acceptable(loads: &Loads) -> Vec<TunnelId> {
+        let usable = |group: &[TunnelId]| -> Vec<Loaded> {
+            group.iter().filter_map(|id| Some((*id, loads.load(*id)?))).collect()
+        };
         let offers = |group: &[TunnelId]| -> Vec<Loaded> {
-            let usable: Vec<_> =
-                group.iter().filter_map(|id| Some((*id, loads.load(*id)?))).collect();
-            let is_full = usable.len() < group.len();
-            let beaten =
-                |one: &Loaded| !usable.iter().any(|other| one.1 <= other.1 && one != other);
-            // One that is busier than every other is never the less busy of two, unless the
-            // other of the two is full.
-            usable
-                .iter()
-                .copied()
-                .filter(|one| usable.len() == 1 || is_full || !beaten(one))
-                .collect()
+            let usable = usable(group);
+            // One that is busier than every other is never the less busy of two, unless the other
+            // of the two is full.
+            let any = usable.len() == 1 || usable.len() < group.len();
+            let is_busiest =
+                |one: &Loaded| usable.iter().all(|other| one == other || one.1 > other.1);
+            usable.iter().copied().filter(|one| any || !is_busiest(one)).collect()
         };
         let (near, far) = (offers(&loads.near), offers(&loads.far));
-        let near_wins = near.iter().filter(|near| {
-            far.is_empty()
-                || far.len() < loads.far.len()
-                || far.iter().any(|far| !clearly_busier(near.1, far.1))
-        });
+        // Two far ones that are full say nothing against a near one.
+        let far_is_silent = far.is_empty() || loads.far.len() - usable(&loads.far).len() >= 2;
+        let near_wins = near
+            .iter()
+            .filter(|near| far_is_silent || far.iter().any(|far| !clearly_busier(near.1, far.1)));
         let far_wins = far
             .iter()
             .filter(|far| near.is_empty() || near.iter().any(|near| clearly_busier(near.1, far.1)));
@@ -221,6 +219,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
         #[test]
         fn the_choice_is_one_that_the_rule_allows(
             near in prop::collection::vec(0..=MAX, 0..6),
