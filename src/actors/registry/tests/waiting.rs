@@ -1,6 +1,7 @@
 //! Calls that wait for a tunnel.
 
 use super::*;
+use crate::actors::registry::routing::PICKS_MAX;
 use crate::actors::testing::{Called, failure_in};
 use crate::tunnel::call::Said;
 
@@ -201,6 +202,22 @@ async fn a_call_that_its_peer_never_saw_waits_too() {
 }
 
 #[actix::test]
+async fn a_call_may_meet_any_number_of_tunnels_that_go_as_it_comes() {
+    let stage = stage().await;
+    let mut call = waiting(&stage).await;
+    for _ in 0..=PICKS_MAX {
+        let wire = stage.offer(Peer::default());
+        wire.line.credit.close();
+        call.waits().await;
+        stage.registry().tunnel_closed(wire.id);
+        settle().await;
+    }
+    assert_eq!(held(&stage).0, 1);
+    let _wire = stage.attach(Peer::default()).await;
+    call.opened().await;
+}
+
+#[actix::test]
 async fn a_stream_that_waited_gets_its_first_frame_back_when_only_whole_peers_come() {
     let stage = stage().await;
     let first = Frame::Message { sequence: 0, message: message("hi") };
@@ -277,11 +294,12 @@ async fn a_call_that_comes_to_wait_after_its_caller_left_is_withdrawn_then() {
     wire.line.credit.close();
     stage.registry().tunnel_closed(wire.id);
     settle().await;
-    let waited = counted(Count::CallWaited);
+    let (waited, before) = (counted(Count::CallWaited), tokio::time::Instant::now());
     let (died, _) = mpsc::unbounded_channel();
     mailbox.run(Registry::new(WorkerId(1), &registry_settings(&stage.limits), died));
     caller.is_over().await;
     assert!(counted(Count::CallWaited) > waited);
+    assert_eq!(before.elapsed(), Duration::ZERO);
     assert_eq!(held(&stage), (0, 0));
 }
 
