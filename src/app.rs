@@ -19,6 +19,7 @@ use crate::actors::worker::{self, Worker};
 use crate::auth::Keyring;
 use crate::auth::guesses::Guesses;
 use crate::config::{Config, Listener};
+use crate::grpc::affinity::Affinities;
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::door::Door;
 use crate::grpc::keepalive::Keepalive;
@@ -29,6 +30,7 @@ use crate::observe::tally::{self, Count, count};
 use crate::reload::Reloads;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::id::{ServiceName, WorkerId};
+use crate::tunnel::waiting::WaitingRoom;
 
 /// How often a drain looks whether anything is left.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -53,6 +55,7 @@ struct Live {
     config: Config,
     limits: LiveLimits,
     keys: watch::Sender<Arc<Keyring>>,
+    affinities: watch::Sender<Arc<Affinities>>,
     guesses: Arc<Mutex<Guesses>>,
     calls: Allowance,
     gathering: Allowance,
@@ -104,6 +107,7 @@ struct WireSettings {
     keys: watch::Receiver<Arc<Keyring>>,
     guesses: Arc<Mutex<Guesses>>,
     require_caller_key: bool,
+    affinities: watch::Receiver<Arc<Affinities>>,
     keepalive: Keepalive,
     age: ConnectionAge,
     phase: watch::Receiver<Phase>,
@@ -125,7 +129,8 @@ impl Gateway {
         let registries = registry::Settings {
             routing: live.config.routing,
             limits: live.limits.clone(),
-            declared: declared(&live.config.keys),
+            declared: declared(&live.config),
+            waiting_room: WaitingRoom::default(),
         };
         let wire = live.wire(phase_seen);
         let settings = worker::Settings {
@@ -182,7 +187,7 @@ impl Gateway {
         let restart = self.live.apply(next);
         let Live { config, .. } = &self.live;
         for worker in &self.workers {
-            let (routing, declared) = (config.routing, declared(&config.keys));
+            let (routing, declared) = (config.routing, declared(config));
             worker.registry.reconfigure(Reconfigure { routing, declared });
         }
         if restart.is_empty() {
@@ -229,6 +234,7 @@ impl Live {
         Self {
             limits: LiveLimits::new(limits.clone()),
             keys: watch::Sender::new(Arc::new(config.keys.clone())),
+            affinities: watch::Sender::new(Arc::new(config.affinities.clone())),
             guesses: Arc::new(Mutex::new(Guesses::new(limits.bad_keys_per_minute_max))),
             calls: Allowance::new(limits.calls_max),
             gathering: Allowance::new(limits.gathered_bytes_max),
@@ -240,6 +246,7 @@ impl Live {
     fn wire(&self, phase: watch::Receiver<Phase>) -> WireSettings {
         WireSettings {
             keys: self.keys.subscribe(),
+            affinities: self.affinities.subscribe(),
             guesses: self.guesses.clone(),
             require_caller_key: self.config.require_caller_key,
             keepalive: self.config.keepalive,
@@ -252,13 +259,14 @@ impl Live {
     /// Puts another configuration in force; returns the parts of it that need a restart.
     fn apply(&mut self, next: Config) -> Vec<&'static str> {
         let restart = self.config.needs_restart(&next);
-        let Config { keys, limits, log_level, routing, drain_grace, .. } = next;
+        let Config { keys, limits, log_level, routing, affinities, drain_grace, .. } = next;
         warn_of_expired(&keys);
         self.config = Config {
             keys: keys.in_place_of(&self.config.keys),
             limits,
             log_level,
             routing,
+            affinities,
             drain_grace,
             ..self.config.clone()
         };
@@ -272,6 +280,7 @@ impl Live {
         self.limits.replace(limits.clone());
         observe::log::set_level(log_level);
         self.keys.send_replace(Arc::new(self.config.keys.clone()));
+        self.affinities.send_replace(Arc::new(self.config.affinities.clone()));
         restart
     }
 }
@@ -306,9 +315,10 @@ async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, Roles, SocketA
     Ok(bound)
 }
 
-/// Names that a key names exactly are known before anybody has registered them.
-fn declared(keys: &Keyring) -> Vec<ServiceName> {
-    keys.grants().flat_map(|grant| grant.register.exact_names()).map(ServiceName::new).collect()
+/// Names that a key or a rule names exactly are known before anybody has registered them.
+fn declared(config: &Config) -> Vec<ServiceName> {
+    let of_keys = config.keys.grants().flat_map(|grant| grant.register.exact_names());
+    of_keys.chain(config.affinities.exact_names()).map(ServiceName::new).collect()
 }
 
 /// Starts all registries first: each worker needs the others'.
@@ -356,6 +366,7 @@ fn start_worker(
         keys: wire.keys,
         guesses: wire.guesses,
         require_caller_key: wire.require_caller_key,
+        affinities: wire.affinities,
         keepalive: wire.keepalive,
         age: wire.age,
         gathering: wire.gathering,

@@ -22,7 +22,14 @@ const LAYERS: [(&str, &[&str]); 6] = [
     // It knows the settings of each part; no part knows it.
     (
         "config",
-        &["config", "auth", "tunnel", "grpc::age::ConnectionAge", "grpc::keepalive::Keepalive"],
+        &[
+            "config",
+            "auth",
+            "tunnel",
+            "grpc::affinity::Affinities",
+            "grpc::age::ConnectionAge",
+            "grpc::keepalive::Keepalive",
+        ],
     ),
 ];
 

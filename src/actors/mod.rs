@@ -10,7 +10,7 @@
 //!
 //! | actor | on stop | on panic | on drain |
 //! |---|---|---|---|
-//! | registry, entry, heartbeat | never stopped on its own | the gateway drains and exits non-zero | registry admits no tunnel, entry no call |
+//! | registry, entry, heartbeat | never stopped on its own | the gateway drains and exits non-zero | registry admits no tunnel and lets no call wait, entry admits no call |
 //! | connection | registries forget the tunnel, its calls end `tunnel_lost`, its stream ends with the reason | the same, with the reason INTERNAL | closed UNAVAILABLE after the last call |
 //! | pending | its caller has been told an end; its slot and alarms are freed | its caller gets INTERNAL `panic`, its tunnel is told that the caller left | goes on until its end or the end of the grace |
 //!

@@ -204,8 +204,9 @@ impl Pending {
 
     /// A caller that has said nothing yet is told at once when nobody could take its call.
     fn inquire(&self, ctx: &Context<Self>) {
-        let path = self.head.path.clone();
-        self.surroundings.registry.inquire(Inquire { path, caller: ctx.address().recipient() });
+        let (request, path) = (self.request, self.head.path.clone());
+        let caller = ctx.address().recipient();
+        self.surroundings.registry.inquire(Inquire { request, path, caller });
     }
 
     fn alarm(&self, at: Instant, what: Expired, ctx: &Context<Self>) -> Alarm {
@@ -252,7 +253,12 @@ impl Pending {
                 self.caller.tell(Reply::Part(Part::failed(failure)));
                 self.cancel(failure);
             }
+            Order::FailAndWithdraw(failure) => {
+                self.caller.tell(Reply::Part(Part::failed(failure)));
+                self.withdraw(failure);
+            }
             Order::Cancel(failure) => self.cancel(failure),
+            Order::Withdraw(failure) => self.withdraw(failure),
         }
         if self.call.is_ended() {
             ctx.stop();
@@ -270,6 +276,11 @@ impl Pending {
             let (request, head) = (self.request, self.head.clone());
             carried.line.carry.do_send(Carry { request, head, frame, opening: None });
         }
+    }
+
+    /// The worker's own registry is the one that was asked.
+    fn withdraw(&self, failure: Failure) {
+        self.surroundings.registry.hang_up(self.request, failure);
     }
 
     fn cancel(&mut self, failure: Failure) {
@@ -310,6 +321,15 @@ impl Pending {
                 carried.is_over();
             }
             ctx.stop();
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // Only a call that breaks is dropped before the registry has given its answer.
+        if self.call.is_with_registry() {
+            self.withdraw(Failure::Panic);
         }
     }
 }
@@ -356,6 +376,10 @@ impl Handler<Outcome> for Pending {
     fn handle(&mut self, outcome: Outcome, ctx: &mut Self::Context) {
         match outcome {
             Outcome::Opened { carried, whole } => self.opened(carried, whole, ctx),
+            Outcome::Waits => {
+                let order = self.call.waits();
+                self.obey(order, ctx);
+            }
             Outcome::Unserved(failure) => {
                 let order = self.call.unserved(failure);
                 self.obey(order, ctx);

@@ -21,6 +21,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
+use crate::tunnel::affinity::Session;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::call::{Frame, Said};
 use crate::tunnel::directory::Routing;
@@ -29,6 +30,7 @@ use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::{LastSeen, Patience};
 use crate::tunnel::quota::KeyQuota;
+use crate::tunnel::waiting::WaitingRoom;
 
 pub(crate) use super::now;
 
@@ -114,6 +116,7 @@ pub(crate) struct Stage {
     pub(crate) entry: EntryHandle,
     pub(crate) clock: AlarmClock,
     pub(crate) calls: Allowance,
+    pub(crate) waiting_room: WaitingRoom,
     pub(crate) died: mpsc::UnboundedReceiver<&'static str>,
 }
 
@@ -124,10 +127,16 @@ impl Stage {
     }
 
     pub(crate) fn with(workers: usize, limits: Limits) -> Self {
+        Self::where_calls_wait(workers, limits, Duration::ZERO)
+    }
+
+    /// Calls of a known name wait so long for a tunnel.
+    pub(crate) fn where_calls_wait(workers: usize, limits: Limits, wait: Duration) -> Self {
         tokio::time::pause();
         let (death, died) = mpsc::unbounded_channel();
         let limits = LiveLimits::new(limits);
-        let settings = registry_settings(&limits);
+        let mut settings = registry_settings(&limits);
+        settings.routing.wait_for_tunnel = wait;
         let start = |worker| RegistryHandle::start(WorkerId(worker), &settings, death.clone());
         let registries: Vec<_> = (0..workers).map(start).collect();
         for registry in &registries {
@@ -143,7 +152,8 @@ impl Stage {
         };
         let entry = EntryHandle::start(calls.clone(), surroundings, death.clone());
         let heartbeat = HeartbeatHandle::start(Patience::default(), first, death);
-        Self { limits, registries, heartbeat, entry, clock, calls, died }
+        let waiting_room = settings.waiting_room;
+        Self { limits, registries, heartbeat, entry, clock, calls, waiting_room, died }
     }
 
     /// The registry of worker 0.
@@ -243,9 +253,19 @@ impl Stage {
 
     /// Forwards a call by the registry of any worker.
     pub(crate) fn forward_from(&self, worker: usize, first: Frame<Message>) -> Called {
+        self.forward_headed(worker, head(), first)
+    }
+
+    /// Forwards a whole call of a session by the registry of any worker.
+    pub(crate) fn forward_in(&self, worker: usize, session: Option<Session>) -> Called {
+        let head = RequestHead { session, ..head() };
+        self.forward_headed(worker, head, Frame::Whole(message("hi")))
+    }
+
+    fn forward_headed(&self, worker: usize, head: RequestHead, first: Frame<Message>) -> Called {
         let (caller, outcomes) = probe();
         let request = RequestId::random();
-        let head = Arc::new(head());
+        let head = Arc::new(head);
         self.registries[worker].forward(ForwardRequest::new(request, head, first, caller));
         Called { request, outcomes, carried: None }
     }
@@ -264,7 +284,12 @@ impl Stage {
 
 pub(crate) fn registry_settings(limits: &LiveLimits) -> registry::Settings {
     let routing = Routing { startup_grace: Duration::ZERO, ..Routing::default() };
-    registry::Settings { routing, limits: limits.clone(), declared: Vec::new() }
+    registry::Settings {
+        routing,
+        limits: limits.clone(),
+        declared: Vec::new(),
+        waiting_room: WaitingRoom::default(),
+    }
 }
 
 /// What a peer is and can do; by default it streams and takes cancels.
@@ -381,6 +406,14 @@ impl Called {
                 line
             }
             other => panic!("not opened: {other:?}"),
+        }
+    }
+
+    /// There is no tunnel, and the registry lets the call wait for one.
+    pub(crate) async fn waits(&mut self) {
+        match next(&mut self.outcomes).await {
+            Outcome::Waits => {}
+            other => panic!("does not wait: {other:?}"),
         }
     }
 

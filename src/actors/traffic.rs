@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::tunnel::affinity::Session;
 use crate::tunnel::allowance::{Allowance, Hold};
 use crate::tunnel::call::Frame;
 use crate::tunnel::code::Code;
@@ -31,6 +32,8 @@ pub struct RequestHead {
     pub headers: HeaderMap,
     /// When the caller's time is up.
     pub deadline: Option<Instant>,
+    /// The session that it belongs to, if its service keeps sessions together.
+    pub session: Option<Session>,
     /// What the caller's connection, with all its calls, holds of answers that it has not taken.
     pub unread: Allowance,
     /// The call's place among those of its caller's key, for as long as anybody needs the head.

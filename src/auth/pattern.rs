@@ -37,6 +37,16 @@ impl NamePattern {
         }
     }
 
+    /// Whether the pattern means every name that the other one means.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (_, Self::Exact(name)) => self.matches(name),
+            (Self::Prefix(prefix), Self::Prefix(narrower)) => narrower.starts_with(prefix.as_str()),
+            (Self::Exact(_), Self::Prefix(_)) | (_, Self::Any) => false,
+        }
+    }
+
     /// The name, if the pattern means only one.
     pub fn exact(&self) -> Option<&str> {
         match self {

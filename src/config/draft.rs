@@ -10,7 +10,7 @@ use super::mistakes::Mistakes;
 use super::shapes::Count;
 use super::units::Span;
 use super::{Config, ConfigError, Environment, Listener};
-use super::{KEY_VARIABLE, keys, listeners};
+use super::{KEY_VARIABLE, keys, listeners, services};
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
@@ -45,6 +45,7 @@ impl TryFrom<Draft<'_>> for Config {
             require_caller_key,
             connection_age: connection_age(&file.callers.0),
             routing: routing(&file.routing.0),
+            affinities: services::used(file.routing.0.services, &mut mistakes),
             heartbeat: heartbeat(&file.heartbeat.0, &mut mistakes),
             keepalive: keepalive(&file.keepalive.0, &mut mistakes),
             drain_grace: file.drain.0.grace.map_or(DRAIN_GRACE, Span::duration),
@@ -88,6 +89,7 @@ fn routing(written: &RoutingFile) -> Routing {
         match_unqualified: written.match_unqualified.unwrap_or(default.match_unqualified),
         startup_grace: written.startup_grace.map_or(default.startup_grace, Span::duration),
         name_retention: written.name_retention.map_or(default.name_retention, Span::duration),
+        wait_for_tunnel: written.wait_for_tunnel.map_or(default.wait_for_tunnel, Span::duration),
     }
 }
 
@@ -173,6 +175,7 @@ mod tests {
 
     use super::*;
     use crate::config::parse;
+    use crate::grpc::affinity::Affinities;
     use crate::tunnel::limits::Limits;
 
     const KEY: &str = "plain-key-with-more-than-32-bytes-0001";
@@ -184,6 +187,7 @@ mod tests {
         assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:50051");
         assert!(config.needs_key_for_run() && !config.require_caller_key);
         assert_eq!(config.routing, Routing::default());
+        assert_eq!(config.affinities, Affinities::default());
         assert_eq!(config.heartbeat, Patience::default());
         assert_eq!(config.keepalive, Keepalive::default());
         assert_eq!(config.connection_age, ConnectionAge::default());
@@ -202,7 +206,11 @@ mod tests {
         "workers": 2,
         "keys": [ { "id": "edge", "key_env": "EDGE_KEY", "services": ["*"] } ],
         "callers": { "require_key": false, "connection_age_max": "0s", "connection_age_grace": "9s" },
-        "routing": { "match_unqualified": false, "startup_grace": "1s", "name_retention": "2m" },
+        "routing": {
+            "match_unqualified": false, "startup_grace": "1s", "name_retention": "2m",
+            "wait_for_tunnel": "9s",
+            "services": [ { "name": "chat.Room", "affinity": { "metadata": "x-room" } } ]
+        },
         "heartbeat": { "interval": "3s", "late_after": "4s", "dead_after": "5s" },
         "keepalive": { "interval": "6s", "timeout": "7s" },
         "drain": { "grace": "0s" },
@@ -218,8 +226,10 @@ mod tests {
             match_unqualified: false,
             startup_grace: seconds(1),
             name_retention: seconds(120),
+            wait_for_tunnel: seconds(9),
         };
         assert_eq!(config.routing, routing);
+        assert_eq!(config.affinities.exact_names().collect::<Vec<_>>(), ["chat.Room"]);
         let heartbeat =
             Patience { interval: seconds(3), late_after: seconds(4), dead_after: seconds(5) };
         assert_eq!(config.heartbeat, heartbeat);

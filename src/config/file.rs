@@ -102,6 +102,21 @@ pub(super) struct RoutingFile {
     pub(super) match_unqualified: Option<bool>,
     pub(super) startup_grace: Option<Span>,
     pub(super) name_retention: Option<Span>,
+    pub(super) wait_for_tunnel: Option<Span>,
+    pub(super) services: List<Section<ServiceFile>>,
+}
+
+/// One of `routing.services`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ServiceFile {
+    pub(super) name: Option<String>,
+    pub(super) affinity: Option<Section<AffinityFile>>,
+}
+
+/// How calls of a service are kept together.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct AffinityFile {
+    pub(super) metadata: Option<String>,
 }
 
 /// The section `heartbeat`.
@@ -245,15 +260,17 @@ fn note_unknown(steps: &[Step], mistakes: &mut Mistakes) {
         Step::Field(name) => json::field_path(&path, name),
         Step::Item(index) => format!("{path}[{index}]"),
     });
-    let known = match steps {
+    let fields = steps.iter().filter_map(|step| match step {
+        Step::Field(name) => Some(name.as_str()),
+        Step::Item(_) => None,
+    });
+    let known = match fields.collect::<Vec<_>>()[..] {
         [_] => field_names::<File>(),
-        [Step::Field(list), Step::Item(_), Step::Field(section), _]
-            if list == "keys" && section == "limits" =>
-        {
-            field_names::<KeyLimitsFile>()
-        }
-        [Step::Field(section), ..] => section_fields(section),
-        [Step::Item(_), ..] | [] => &[],
+        ["keys", "limits", _] => field_names::<KeyLimitsFile>(),
+        ["routing", "services", _] => field_names::<ServiceFile>(),
+        ["routing", "services", "affinity", _] => field_names::<AffinityFile>(),
+        [section, ..] => section_fields(section),
+        [] => &[],
     };
     let meant = match steps.last() {
         Some(Step::Field(name)) => closest(name, known),
@@ -321,10 +338,20 @@ mod tests {
             "listener": [],
             "keys": [ {}, { "sha265": "" } ],
             "limits": { "cals_max": 1, "colour": 2 },
-            "log": { "file": "x" }
+            "log": { "file": "x" },
+            "routing": { "services": [ { "nam": "x", "affinity": { "meta_data": "y" } } ] }
         }"#;
-        let (file, mistakes) = read_all(text);
+        let (file, mut mistakes) = read_all(text);
         assert!(file.is_some());
+        let of_services: Vec<_> =
+            mistakes.extract_if(.., |mistake| mistake.starts_with("routing")).collect();
+        assert_eq!(
+            of_services,
+            [
+                "routing.services[0].affinity.meta_data: unknown field; did you mean `metadata`?",
+                "routing.services[0].nam: unknown field; did you mean `name`?",
+            ]
+        );
         assert_eq!(mistakes[0], "keys[1].sha265: unknown field; did you mean `sha256`?");
         assert_eq!(mistakes[1], "limits.cals_max: unknown field; did you mean `calls_max`?");
         assert!(mistakes[2].starts_with("limits.colour: unknown field; known are calls_max, "));

@@ -50,6 +50,10 @@ macro_rules! limits_file {
 limits_file! {
     calls_max: Count,
     calls_per_tunnel_max: Count,
+    calls_per_service_max: Count,
+    waiting_calls_max: Count,
+    waiting_calls_per_service_max: Count,
+    waiting_bytes_max: Size,
     connections_max: Count,
     connections_per_address_max: Count,
     streams_per_connection_max: Count,
@@ -200,7 +204,9 @@ mod tests {
 
     /// One value for each field, none of them its default.
     const EVERY_LIMIT: &str = r#"{
-        "calls_max": 1, "calls_per_tunnel_max": 2, "connections_max": 27, "connections_per_address_max": 28,
+        "calls_max": 1, "calls_per_tunnel_max": 2, "calls_per_service_max": 35,
+        "waiting_calls_max": 36, "waiting_calls_per_service_max": 33, "waiting_bytes_max": "34B",
+        "connections_max": 27, "connections_per_address_max": 28,
         "streams_per_connection_max": 3, "early_cancels_burst": 29, "early_cancels_per_second": 30,
         "message_bytes_max": "4B", "gathered_bytes_max": "26B", "metadata_bytes_max": "5B", "metadata_entries_max": 6,
         "classic_frame_bytes_max": "7B", "peer_frame_bytes_max": "8B",
@@ -218,6 +224,10 @@ mod tests {
         let expected = Limits {
             calls_max: 1,
             calls_per_tunnel_max: 2,
+            calls_per_service_max: 35,
+            waiting_calls_max: 36,
+            waiting_calls_per_service_max: 33,
+            waiting_bytes_max: 34,
             connections_max: 27,
             connections_per_address_max: 28,
             streams_per_connection_max: 3,

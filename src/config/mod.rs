@@ -9,6 +9,7 @@ mod limits;
 mod listeners;
 mod mistakes;
 mod moment;
+mod services;
 mod shapes;
 mod suggest;
 pub mod units;
@@ -26,6 +27,7 @@ pub use keys::{KEY_VARIABLE, KEY_VARIABLE_ID};
 pub use mistakes::Mistake;
 
 use crate::auth::Keyring;
+use crate::grpc::affinity::Affinities;
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
@@ -58,6 +60,8 @@ pub struct Config {
     pub connection_age: ConnectionAge,
     /// How calls find their tunnels.
     pub routing: Routing,
+    /// Which calls go to the same tunnel.
+    pub affinities: Affinities,
     /// How long a tunnel may be silent.
     pub heartbeat: Patience,
     /// HTTP/2 pings.

@@ -27,10 +27,10 @@ use crate::tunnel::limits::Limits;
 use super::answer::{AnswerWriter, http_status, pieces};
 use super::conversation::{HangUp, Licence, Word, Words as _, licences, replies, speak};
 use super::head;
+use super::refused_key;
 use super::speech::Speech;
 use super::stream::MessageStream;
 use super::wire::{Shared, StreamSlot, Wire};
-use super::wrong_key;
 
 /// Serves one call until its end, or until its caller is gone.
 pub fn serve(
@@ -51,7 +51,7 @@ pub fn serve(
         Err(Failure::BadCredentials) => {
             let (remote, wire) = (shared.remote, wire.clone());
             let wrong_key = async move {
-                wrong_key::shown("call", remote, &wire).await;
+                refused_key::shown("call", remote, &wire).await;
                 refuse(writer, Failure::BadCredentials);
             };
             actix_rt::spawn(wrong_key);

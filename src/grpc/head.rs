@@ -50,7 +50,9 @@ pub fn read(parts: Parts, shared: &Shared, wire: &Wire) -> Result<RequestHead, F
     if !wire.metadata_limit().admits_request(&headers) {
         return Err(Failure::MetadataTooLarge);
     }
-    Ok(RequestHead { path, headers, deadline, unread: shared.unread.clone(), slot_of_key })
+    let session = wire.affinities.borrow().session(&path, &headers);
+    let unread = shared.unread.clone();
+    Ok(RequestHead { path, headers, deadline, session, unread, slot_of_key })
 }
 
 /// `application/grpc`, or that with a suffix or parameters; not just anything that begins so.

@@ -73,6 +73,11 @@ impl MetadataLimit {
     }
 }
 
+/// Whether a call's metadata may have this name once it has come in.
+pub fn is_forwarded(name: &HeaderName) -> bool {
+    !NEVER_FORWARDED.contains(name)
+}
+
 /// Drops what is not forwarded.
 pub fn strip(headers: &mut HeaderMap) {
     if let Some(named) = headers.get(header::CONNECTION).cloned() {

@@ -8,10 +8,11 @@
 //!   asked for, [`peer_call`] the calls that it makes itself
 //! - [`conversation`]: what both kinds of callers have in common
 //! - [`register`]: the generated service, on [`body`]
-//! - [`wrong_key`]: what a wrong key costs
+//! - [`refused_key`]: what a wrong key costs
 //! - [`stream`], [`framing`], [`metadata`], [`timeout`], [`compression`]: gRPC over HTTP/2
 //! - [`status`]: the one error table
 
+pub mod affinity;
 pub mod age;
 pub mod answer;
 pub mod body;
@@ -31,6 +32,7 @@ pub mod listener;
 pub mod metadata;
 mod peer_answer;
 pub mod peer_call;
+pub mod refused_key;
 pub mod register;
 pub mod socket;
 mod speech;
@@ -39,7 +41,6 @@ pub mod stream;
 pub mod timeout;
 pub mod tunnel;
 pub mod wire;
-pub mod wrong_key;
 
 /// The contract in `proto/registry.proto`.
 #[allow(

@@ -185,7 +185,9 @@ impl PeerCalls {
         }
         let grant = self.grant()?;
         let slot_of_key = Some(head::place_of_call(&grant, &path)?);
-        Ok(RequestHead { path, headers, deadline, unread: self.unread.clone(), slot_of_key })
+        let session = self.wire.affinities.borrow().session(&path, &headers);
+        let unread = self.unread.clone();
+        Ok(RequestHead { path, headers, deadline, session, unread, slot_of_key })
     }
 
     /// What the peer's key allows now: its tunnel is closed a moment after that is nothing.

@@ -47,7 +47,7 @@ pub fn of_failure(failure: Failure) -> (Code, &'static str) {
         }
         Failure::MetadataTooLarge => (Code::RESOURCE_EXHAUSTED, "metadata_too_large"),
         Failure::InflightLimit => (Code::RESOURCE_EXHAUSTED, "inflight_limit"),
-        Failure::QueueFull | Failure::NoRoom | Failure::BufferFull => {
+        Failure::QueueFull | Failure::TooManyWaiting | Failure::NoRoom | Failure::BufferFull => {
             (Code::RESOURCE_EXHAUSTED, "queue_full")
         }
         Failure::Protocol | Failure::BadTimeout => (Code::INTERNAL, "protocol"),
@@ -126,7 +126,10 @@ pub fn failure_trailers(failure: Failure) -> HeaderMap {
 
 /// Overload and shutdown: the same call can succeed a little later.
 fn did_not_run(failure: Failure) -> bool {
-    matches!(failure, Failure::InflightLimit | Failure::QueueFull | Failure::Draining)
+    matches!(
+        failure,
+        Failure::InflightLimit | Failure::QueueFull | Failure::TooManyWaiting | Failure::Draining
+    )
 }
 
 /// Sets a call's final status.

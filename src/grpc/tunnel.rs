@@ -32,10 +32,10 @@ use super::answer::http_status;
 use super::encode::Rules;
 use super::head;
 use super::peer_call::PeerCalls;
+use super::refused_key;
 use super::status;
 use super::stream::MessageStream;
 use super::wire::{Shared, StreamSlot, Wire};
-use super::wrong_key;
 
 use reader::Reader;
 use registration::Registration;
@@ -66,7 +66,7 @@ pub async fn serve(
         }
         Err(end) => {
             if end == TunnelEnd::BadKey {
-                wrong_key::shown("tunnel", shared.remote, &wire).await;
+                refused_key::shown("tunnel", shared.remote, &wire).await;
             } else {
                 log::info!("tunnel refused: remote={} reason={end}", shared.remote);
             }

@@ -17,6 +17,7 @@ use crate::auth::guesses::Guesses;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::limits::Limits;
 
+use super::affinity::Affinities;
 use super::age::ConnectionAge;
 use super::early_cancels::EarlyCancels;
 use super::keepalive::Keepalive;
@@ -32,6 +33,8 @@ pub struct Wire {
     pub guesses: Arc<Mutex<Guesses>>,
     /// Whether callers must show a key.
     pub require_caller_key: bool,
+    /// Which calls go together; changes when the configuration does.
+    pub affinities: watch::Receiver<Arc<Affinities>>,
     /// When connections are pinged.
     pub keepalive: Keepalive,
     /// How old the connections of callers get.

@@ -17,6 +17,8 @@ pub enum Count {
     CallRefused,
     /// Calls put through again because their tunnel ended before its peer saw them.
     CallPutThroughAgain,
+    /// Calls that waited for a tunnel, each time they did.
+    CallWaited,
     /// Tunnels opened.
     TunnelOpened,
     /// Tunnels closed.
@@ -69,6 +71,7 @@ const COUNTS: &[(Count, &str)] = &[
     (Count::CallFailed, "calls_failed"),
     (Count::CallRefused, "calls_refused"),
     (Count::CallPutThroughAgain, "calls_put_through_again"),
+    (Count::CallWaited, "calls_waited"),
     (Count::TunnelOpened, "tunnels_opened"),
     (Count::TunnelClosed, "tunnels_closed"),
     (Count::AuthFailed, "auth_failures"),

@@ -31,7 +31,11 @@ impl Allowance {
 
     /// Takes `amount` if that much is left.
     pub fn take(&self, amount: usize) -> Option<Hold> {
-        let limit = self.limit();
+        self.take_within(amount, self.limit())
+    }
+
+    /// Takes `amount` if then no more than `limit` is held, whatever was allowed at the start.
+    pub fn take_within(&self, amount: usize, limit: usize) -> Option<Hold> {
         // Relaxed: the count guards no other memory, it only must not lose an update.
         let taken = self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(amount).filter(|sum| *sum <= limit)

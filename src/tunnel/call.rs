@@ -11,6 +11,11 @@
 //!   asking --left--> leaving --opened (cancel) / refused--> ended
 //! ```
 //!
+//! While it is idle or asking, the registry may let it wait for a tunnel. A caller that leaves then
+//! withdraws it there, which the registry answers with a refusal. A withdrawal may pass the question
+//! on its way through other registries, so a call that leaves says it again when it is told that it
+//! waits.
+//!
 //! A call whose caller half-closed with its only message is one frame, whoever serves it. Of any
 //! other call every message is a frame, and so is the half-close; only peers that stream get
 //! those. Frames cannot overtake each other: nothing is sent before the line is known.
@@ -86,6 +91,10 @@ pub enum Order<M> {
     Fail(Failure),
     /// Tell the caller, and the tunnel that the call is over.
     FailAndCancel(Failure),
+    /// Tell the caller, and the registry that the call need not wait for a tunnel any more.
+    FailAndWithdraw(Failure),
+    /// Tell the registry only.
+    Withdraw(Failure),
     /// Tell the tunnel only: the caller has been told this already.
     Cancel(Failure),
 }
@@ -130,6 +139,18 @@ impl<M> Call<M> {
                 Order::Cancel(failure)
             }
             State::Idle | State::Gathering(_) | State::Open { .. } | State::Ended => Order::Nothing,
+        }
+    }
+
+    /// The registry lets the call wait for a tunnel.
+    pub fn waits(&self) -> Order<M> {
+        match self.state {
+            State::Leaving(failure) => Order::Withdraw(failure),
+            State::Idle
+            | State::Asking
+            | State::Gathering(_)
+            | State::Open { .. }
+            | State::Ended => Order::Nothing,
         }
     }
 
@@ -181,10 +202,11 @@ impl<M> Call<M> {
     /// The call ends before its answer does: the caller left, time is up, a message is too large.
     pub fn left(&mut self, failure: Failure) -> Order<M> {
         match std::mem::replace(&mut self.state, State::Ended) {
-            State::Idle | State::Gathering(_) => Order::Fail(failure),
+            State::Idle => Order::FailAndWithdraw(failure),
+            State::Gathering(_) => Order::Fail(failure),
             State::Asking => {
                 self.state = State::Leaving(failure);
-                Order::Fail(failure)
+                Order::FailAndWithdraw(failure)
             }
             State::Open { .. } => Order::FailAndCancel(failure),
             State::Leaving(told) => {
@@ -203,6 +225,11 @@ impl<M> Call<M> {
                 Order::Nothing
             }
         }
+    }
+
+    /// Whether the registry may be keeping the call.
+    pub fn is_with_registry(&self) -> bool {
+        matches!(self.state, State::Idle | State::Asking | State::Leaving(_))
     }
 
     /// Whether nothing more may happen, so that nothing needs to be kept.
@@ -342,8 +369,9 @@ mod tests {
     fn a_caller_that_leaves_while_the_registry_looks_is_cancelled_afterwards() {
         let mut call = Call::new();
         call.said(Said::LastMessage("hi"));
-        assert_eq!(call.left(Failure::Deadline), Order::Fail(Failure::Deadline));
+        assert_eq!(call.left(Failure::Deadline), Order::FailAndWithdraw(Failure::Deadline));
         assert_eq!(call.left(Failure::Cancelled), Order::Nothing, "it has been told");
+        assert_eq!(call.waits(), Order::Withdraw(Failure::Deadline), "it need not wait");
         assert!(!call.is_ended(), "the line is not known yet");
         assert_eq!(call.opened(true), Order::Cancel(Failure::Deadline));
         assert!(call.is_ended());
@@ -374,6 +402,7 @@ mod tests {
         Last,
         HalfClose,
         Opened,
+        Waits,
         Refused,
         Unserved,
         OnlyWhole,
@@ -386,8 +415,8 @@ mod tests {
     fn event() -> impl Strategy<Value = Event> {
         use Event::*;
         prop::sample::select(vec![
-            Message, Last, HalfClose, Opened, Refused, Unserved, OnlyWhole, Part, LastPart, Left,
-            Overdue,
+            Message, Last, HalfClose, Opened, Waits, Refused, Unserved, OnlyWhole, Part, LastPart,
+            Left, Overdue,
         ])
     }
 
@@ -409,6 +438,8 @@ mod tests {
                         Some(first) => call.opened(Frame::is_last(&first)),
                         None => Order::Nothing,
                     },
+                    Event::Waits if asked.is_some() => call.waits(),
+                    Event::Waits => Order::Nothing,
                     Event::Refused => match asked.take() {
                         Some(_) => call.refused(Failure::NoTunnel),
                         None => Order::Nothing,
@@ -445,12 +476,19 @@ mod tests {
                         next += 1;
                     },
                     Order::Fail(_) | Order::FailAndCancel(_) => ends += 1,
-                    Order::Nothing | Order::AwaitHalfClose | Order::Cancel(_) => {}
+                    Order::FailAndWithdraw(_) => {
+                        prop_assert_eq!(call.is_with_registry(), asked.is_some());
+                        ends += 1;
+                    }
+                    Order::Nothing
+                    | Order::AwaitHalfClose
+                    | Order::Cancel(_)
+                    | Order::Withdraw(_) => {}
                 }
             }
             ends += usize::from(matches!(
                 call.left(Failure::Cancelled),
-                Order::Fail(_) | Order::FailAndCancel(_)
+                Order::Fail(_) | Order::FailAndCancel(_) | Order::FailAndWithdraw(_)
             ));
             if asked.is_some() {
                 call.refused(Failure::NoTunnel);

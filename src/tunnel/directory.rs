@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use super::balance::{self, Candidate};
+use super::affinity::Session;
+use super::allowance::Allowance;
+use super::balance::{self, Candidates};
 use super::id::{MethodPath, ServiceName, TunnelId, WorkerId};
+use super::quota::Service;
+use super::route::Route;
 
 /// How names are matched and remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +26,16 @@ pub struct Routing {
     pub startup_grace: Duration,
     /// How long a name stays known after its last tunnel left.
     pub name_retention: Duration,
+    /// How long a call of a known name waits for a tunnel when there is none; zero: not at all.
+    pub wait_for_tunnel: Duration,
 }
 
-/// The tunnels of the whole gateway, by name. `L` is the way to a tunnel.
+/// The tunnels of the whole gateway, by name, seen from one worker. `L` is the way to a tunnel.
 #[derive(Debug)]
 pub struct Directory<L> {
+    worker: WorkerId,
     tunnels: FxHashMap<TunnelId, Entry<L>>,
-    routes: HashMap<ServiceName, Vec<TunnelId>>,
+    routes: HashMap<ServiceName, Route>,
     declared: HashSet<ServiceName>,
     remembered: HashMap<ServiceName, Instant>,
     remembered_max: usize,
@@ -41,8 +48,8 @@ pub struct Directory<L> {
 pub struct Entry<L> {
     /// The worker whose registry owns the tunnel's calls.
     pub worker: WorkerId,
-    /// The names it offers.
-    pub services: Vec<ServiceName>,
+    /// The names it offers, each once.
+    pub services: Vec<Service>,
     /// Whether it takes calls that are not one whole message.
     pub streams: bool,
     /// Whether it may be chosen.
@@ -69,12 +76,25 @@ pub struct Wish<'a> {
     pub path: &'a MethodPath,
     /// The call is not, or not yet, one whole message.
     pub needs_stream: bool,
-    /// The caller's worker.
-    pub worker: WorkerId,
+    /// The session that the call belongs to, if it is to go where that goes.
+    pub session: Option<Session>,
     /// Tunnels tried in vain.
     pub avoid: &'a [TunnelId],
+    /// A tunnel with so many calls in flight takes no more.
+    pub load_max: usize,
     /// 64 random bits.
     pub coin: u64,
+}
+
+/// The tunnel that takes a call.
+#[derive(Debug)]
+pub struct Pick<'a> {
+    /// Which tunnel.
+    pub tunnel: TunnelId,
+    /// The worker whose registry owns its calls.
+    pub worker: WorkerId,
+    /// The calls in flight to the service, to be counted among.
+    pub calls: &'a Allowance,
 }
 
 /// Why no tunnel could be chosen.
@@ -86,6 +106,8 @@ pub enum NoPick {
     Nobody,
     /// Every tunnel that serves it was tried in vain.
     AllTried,
+    /// Every tunnel that serves it, and was not tried, has as many calls as it may have.
+    Full,
     /// Only peers that take whole calls serve it.
     WholeOnly,
 }
@@ -93,12 +115,14 @@ pub enum NoPick {
 impl<L> Directory<L> {
     /// An empty directory. `declared` names are known for ever.
     pub fn new(
+        worker: WorkerId,
         routing: Routing,
         remembered_max: usize,
         declared: impl IntoIterator<Item = ServiceName>,
         now: Instant,
     ) -> Self {
         Self {
+            worker,
             tunnels: FxHashMap::default(),
             routes: HashMap::new(),
             declared: declared.into_iter().collect(),
@@ -123,9 +147,14 @@ impl<L> Directory<L> {
 
     /// Adds a tunnel.
     pub fn attach(&mut self, tunnel: TunnelId, entry: Entry<L>) {
-        for service in &entry.services {
-            self.remembered.remove(service);
-            self.routes.entry(service.clone()).or_default().push(tunnel);
+        for Service { name, calls } in &entry.services {
+            self.remembered.remove(name);
+            let route =
+                self.routes.entry(name.clone()).or_insert_with(|| Route::new(calls.clone()));
+            route.join();
+            if entry.standing == Standing::Ready {
+                route.admit(tunnel, entry.worker == self.worker, entry.streams);
+            }
         }
         self.tunnels.insert(tunnel, entry);
         self.check();
@@ -134,12 +163,10 @@ impl<L> Directory<L> {
     /// Takes a tunnel out and remembers the names that nobody serves any more.
     pub fn detach(&mut self, tunnel: TunnelId, now: Instant) -> Option<Entry<L>> {
         let entry = self.tunnels.remove(&tunnel)?;
-        for service in &entry.services {
-            let Some(route) = self.routes.get_mut(service) else { continue };
-            route.retain(|other| *other != tunnel);
-            if route.is_empty() {
-                self.routes.remove(service);
-                self.remember(service.clone(), now);
+        for Service { name, .. } in &entry.services {
+            if self.routes.get_mut(name).is_some_and(|route| route.leave(tunnel)) {
+                self.routes.remove(name);
+                self.remember(name.clone(), now);
             }
         }
         self.check();
@@ -148,11 +175,19 @@ impl<L> Directory<L> {
 
     /// Changes whether a tunnel may be chosen. A goodbye is not taken back.
     pub fn set_standing(&mut self, tunnel: TunnelId, standing: Standing) {
-        if let Some(entry) = self.tunnels.get_mut(&tunnel)
-            && entry.standing != Standing::Draining
-        {
-            entry.standing = standing;
+        let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
+        if entry.standing == Standing::Draining || entry.standing == standing {
+            return;
         }
+        entry.standing = standing;
+        for Service { name, .. } in &entry.services {
+            let Some(route) = self.routes.get_mut(name) else { continue };
+            route.bar(tunnel);
+            if standing == Standing::Ready {
+                route.admit(tunnel, entry.worker == self.worker, entry.streams);
+            }
+        }
+        self.check();
     }
 
     /// One tunnel.
@@ -165,6 +200,15 @@ impl<L> Directory<L> {
         self.tunnels.values()
     }
 
+    /// Whether anybody at all could take a call of this method now.
+    ///
+    /// # Errors
+    ///
+    /// When nobody could, says whether the name is known.
+    pub fn serves(&self, path: &MethodPath, now: Instant) -> Result<(), NoPick> {
+        self.serving(path, now).map(drop)
+    }
+
     /// Chooses a tunnel; `load` tells the calls in flight of one.
     ///
     /// # Errors
@@ -175,38 +219,39 @@ impl<L> Directory<L> {
         wish: &Wish<'_>,
         now: Instant,
         load: impl Fn(&L) -> usize,
-    ) -> Result<TunnelId, NoPick> {
-        let full = wish.path.service();
-        let serving = self.ready(full);
-        let serving = if serving.is_empty() && self.routing.match_unqualified {
-            self.ready(wish.path.unqualified_service())
-        } else {
-            serving
+    ) -> Result<Pick<'_>, NoPick> {
+        let route = self.serving(wish.path, now)?;
+        let able = Candidates {
+            near: route.near.able(wish.needs_stream),
+            far: route.far.able(wish.needs_stream),
         };
-        if serving.is_empty() {
-            return Err(if self.knows(wish.path, now) { NoPick::Nobody } else { NoPick::Unknown });
-        }
-        let able: Vec<_> =
-            serving.into_iter().filter(|(_, entry)| entry.streams || !wish.needs_stream).collect();
-        if able.is_empty() {
+        if able.near.is_empty() && able.far.is_empty() {
             return Err(NoPick::WholeOnly);
         }
-        let candidates: Vec<Candidate> = able
-            .into_iter()
-            .filter(|(tunnel, _)| !wish.avoid.contains(tunnel))
-            .map(|(tunnel, entry)| Candidate {
-                tunnel,
-                local: entry.worker == wish.worker,
-                load: load(&entry.line),
-            })
-            .collect();
-        balance::choose(&candidates, wish.coin).ok_or(NoPick::AllTried)
+        let load = |tunnel: TunnelId| {
+            let load = self.tunnels.get(&tunnel).map(|entry| load(&entry.line))?;
+            (load < wish.load_max && !wish.avoid.contains(&tunnel)).then_some(load)
+        };
+        let chosen = match wish.session {
+            Some(session) => balance::choose_for(session, able, load),
+            None => balance::choose(able, wish.coin, load),
+        };
+        let entry = chosen.and_then(|tunnel| Some((tunnel, self.tunnels.get(&tunnel)?)));
+        let (tunnel, entry) = entry.ok_or_else(|| {
+            let mut all = able.near.iter().chain(able.far);
+            let tried = all.all(|tunnel| wish.avoid.contains(tunnel));
+            if tried { NoPick::AllTried } else { NoPick::Full }
+        })?;
+        Ok(Pick { tunnel, worker: entry.worker, calls: &route.calls })
     }
 
-    fn ready(&self, service: &str) -> Vec<(TunnelId, &Entry<L>)> {
-        let route = self.routes.get(service).map_or(&[][..], Vec::as_slice);
-        let entries = route.iter().filter_map(|id| self.tunnels.get(id).map(|entry| (*id, entry)));
-        entries.filter(|(_, entry)| entry.standing == Standing::Ready).collect()
+    /// The route of a method, which has a tunnel that may be chosen.
+    fn serving(&self, path: &MethodPath, now: Instant) -> Result<&Route, NoPick> {
+        let ready = |name: &str| self.routes.get(name).filter(|route| route.is_ready());
+        let route = ready(path.service()).or_else(|| {
+            self.routing.match_unqualified.then(|| ready(path.unqualified_service())).flatten()
+        });
+        route.ok_or_else(|| if self.knows(path, now) { NoPick::Nobody } else { NoPick::Unknown })
     }
 
     fn knows(&self, path: &MethodPath, now: Instant) -> bool {
@@ -234,13 +279,22 @@ impl<L> Directory<L> {
 
     /// What must hold between any two calls.
     fn check(&self) {
-        debug_assert!(
-            self.routes.values().all(|route| !route.is_empty()),
-            "a route without a tunnel is no route"
+        let offered = || self.tunnels.values().flat_map(|entry| &entry.services);
+        debug_assert_eq!(
+            self.routes.values().map(Route::members).sum::<usize>(),
+            offered().count(),
+            "every offer of a name is counted on its route, and nothing else is"
         );
         debug_assert!(
-            self.routes.values().flatten().all(|id| self.tunnels.contains_key(id)),
-            "every route leads to a tunnel of the directory"
+            offered().all(|service| self.routes.contains_key(&service.name)),
+            "a name that is offered has a route"
+        );
+        let chosen = |route: &Route| route.near.able(false).len() + route.far.able(false).len();
+        let ready = self.tunnels.values().filter(|entry| entry.standing == Standing::Ready);
+        debug_assert_eq!(
+            self.routes.values().map(chosen).sum::<usize>(),
+            ready.map(|entry| entry.services.len()).sum::<usize>(),
+            "those that are ready may be chosen, and nobody else may"
         );
     }
 }
@@ -251,6 +305,7 @@ impl Default for Routing {
             match_unqualified: true,
             startup_grace: Duration::from_secs(10),
             name_retention: Duration::from_mins(10),
+            wait_for_tunnel: Duration::ZERO,
         }
     }
 }
@@ -340,38 +395,66 @@ mod tests {
         let tunnel = attach(&mut directory, "demo.Echo", true);
         let path = MethodPath::parse("/demo.Echo/Say").unwrap();
         let avoid = [tunnel];
-        let wish =
-            Wish { path: &path, needs_stream: false, worker: WorkerId(0), avoid: &avoid, coin: 1 };
-        assert_eq!(directory.pick(&wish, start, |()| 0), Err(NoPick::AllTried));
+        let wish = Wish { avoid: &avoid, ..wish(&path) };
+        assert_eq!(chosen(directory.pick(&wish, start, |_| 0)), Err(NoPick::AllTried));
     }
 
-    fn directory() -> (Directory<()>, Instant) {
+    #[test]
+    fn a_full_tunnel_is_not_chosen_and_all_full_is_not_all_tried() {
+        let (mut directory, start) = directory();
+        let (one, other) =
+            (attach(&mut directory, "demo.Echo", true), attach(&mut directory, "demo.Echo", true));
+        let path = MethodPath::parse("/demo.Echo/Say").unwrap();
+        let session = Some(Session::named(b"a session"));
+        for wish in [wish(&path), Wish { session, ..wish(&path) }] {
+            let full = |tunnel| move |line: &TunnelId| if *line == tunnel { 10 } else { 9 };
+            assert_eq!(chosen(directory.pick(&wish, start, full(one))), Ok(other));
+            assert_eq!(chosen(directory.pick(&wish, start, full(other))), Ok(one));
+            assert_eq!(chosen(directory.pick(&wish, start, |_| 10)), Err(NoPick::Full));
+            let wish = Wish { avoid: &[one], ..wish };
+            assert_eq!(chosen(directory.pick(&wish, start, full(other))), Err(NoPick::Full));
+        }
+    }
+
+    fn directory() -> (Directory<TunnelId>, Instant) {
         let start = Instant::now();
         let routing = Routing { startup_grace: Duration::ZERO, ..Routing::default() };
-        (Directory::new(routing, 2, [ServiceName::new("declared.Name")], start), start)
+        (Directory::new(WorkerId(0), routing, 2, [ServiceName::new("declared.Name")], start), start)
     }
 
-    fn attach(directory: &mut Directory<()>, name: &str, streams: bool) -> TunnelId {
+    fn attach(directory: &mut Directory<TunnelId>, name: &str, streams: bool) -> TunnelId {
         let tunnel = TunnelId::random();
         let entry = Entry {
             worker: WorkerId(0),
-            services: vec![ServiceName::new(name)],
+            services: vec![service(name)],
             streams,
             standing: Standing::Ready,
-            line: (),
+            line: tunnel,
         };
         directory.attach(tunnel, entry);
         tunnel
     }
 
     fn pick(
-        directory: &Directory<()>,
+        directory: &Directory<TunnelId>,
         path: &str,
         needs_stream: bool,
         now: Instant,
     ) -> Result<TunnelId, NoPick> {
         let path = MethodPath::parse(path).unwrap();
-        let wish = Wish { path: &path, needs_stream, worker: WorkerId(0), avoid: &[], coin: 5 };
-        directory.pick(&wish, now, |()| 0)
+        let wish = Wish { needs_stream, ..wish(&path) };
+        chosen(directory.pick(&wish, now, |_| 0))
+    }
+
+    fn wish(path: &MethodPath) -> Wish<'_> {
+        Wish { path, needs_stream: false, session: None, avoid: &[], load_max: 10, coin: 5 }
+    }
+
+    fn chosen(pick: Result<Pick<'_>, NoPick>) -> Result<TunnelId, NoPick> {
+        pick.map(|pick| pick.tunnel)
+    }
+
+    fn service(name: &str) -> Service {
+        Service { name: ServiceName::new(name), calls: Allowance::new(usize::MAX) }
     }
 }

@@ -33,6 +33,8 @@ pub enum Failure {
     InflightLimit,
     /// The tunnel's outgoing queue is full.
     QueueFull,
+    /// As many calls as may be wait for a tunnel already.
+    TooManyWaiting,
     /// Too much of messages that have come in part is held already.
     NoRoom,
     /// The caller reads more slowly than the service answers, and the buffer between is full.
@@ -61,7 +63,7 @@ pub enum Failure {
 
 impl Failure {
     /// Every failure, for tables and tests that must not miss one.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::UnknownService,
         Self::NoTunnel,
         Self::TunnelLost,
@@ -76,6 +78,7 @@ impl Failure {
         Self::MetadataTooLarge,
         Self::InflightLimit,
         Self::QueueFull,
+        Self::TooManyWaiting,
         Self::NoRoom,
         Self::BufferFull,
         Self::UnaryOnly,
@@ -116,6 +119,7 @@ impl fmt::Display for Failure {
             Self::MetadataTooLarge => "the metadata is over the limit",
             Self::InflightLimit => "too many calls are in flight",
             Self::QueueFull => "the tunnel's queue is full",
+            Self::TooManyWaiting => "too many calls wait for a tunnel",
             Self::NoRoom => "too many messages have come in part",
             Self::BufferFull => "the answer is read too slowly and its buffer is full",
             Self::UnaryOnly => "the service takes exactly one message a call",

@@ -48,6 +48,11 @@ impl TunnelId {
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
+
+    /// The id in two numbers, for hashing.
+    pub fn halves(self) -> (u64, u64) {
+        self.0.as_u64_pair()
+    }
 }
 
 impl ServiceName {

@@ -14,6 +14,14 @@ pub struct Limits {
     pub calls_max: usize,
     /// Calls in flight on one tunnel, calls whose caller left included until they are freed.
     pub calls_per_tunnel_max: usize,
+    /// Calls in flight to one service, down all its tunnels, calls whose caller left included.
+    pub calls_per_service_max: usize,
+    /// Calls that wait for a tunnel, in the whole gateway.
+    pub waiting_calls_max: usize,
+    /// The same of one service.
+    pub waiting_calls_per_service_max: usize,
+    /// Bytes of messages that wait with their calls, in the whole gateway.
+    pub waiting_bytes_max: usize,
     /// Connections open at once; further ones are closed as they come.
     pub connections_max: usize,
     /// The same from one address that is not loopback.
@@ -86,6 +94,11 @@ impl Default for Limits {
         Self {
             calls_max: 20_000,
             calls_per_tunnel_max: 1_000,
+            // Half of all, so that one service that hangs leaves the others room.
+            calls_per_service_max: 10_000,
+            waiting_calls_max: 1_000,
+            waiting_calls_per_service_max: 100,
+            waiting_bytes_max: 64 * MIB,
             connections_max: 10_000,
             connections_per_address_max: 256,
             streams_per_connection_max: 100,

@@ -5,7 +5,9 @@
 //!
 //! - [`limits`]: how much of everything; [`allowance`]: the counting of it
 //! - [`admission`]: may this peer open a tunnel under these names; [`quota`]: how many tunnels
-//! - [`directory`]: which tunnels serve a name, and which names are known; [`balance`]: which one
+//! - [`directory`]: which tunnels serve a name, and which names are known; [`route`]: those of one
+//!   name; [`balance`]: which of them; [`affinity`]: the calls of a session go to the same
+//! - [`waiting`]: calls of a known name that nobody serves now
 //! - [`switchboard`]: which call waits for which tunnel
 //! - [`call`]: one call as its caller lives it; [`answer`]: one call as the peer answers it
 //! - [`outbox`]: what waits to go down a tunnel
@@ -14,6 +16,7 @@
 //! - [`code`], [`failure`]: how a call ends; [`ending`]: how a tunnel does
 
 pub mod admission;
+pub mod affinity;
 pub mod allowance;
 pub mod answer;
 pub mod balance;
@@ -29,5 +32,7 @@ pub mod limits;
 pub mod liveness;
 pub mod outbox;
 pub mod quota;
+pub mod route;
 pub mod switchboard;
 pub mod token_bucket;
+pub mod waiting;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::admission::Rejection;
+use super::allowance::Allowance;
 use super::id::ServiceName;
 use super::limits::Limits;
 
@@ -21,7 +22,23 @@ pub struct KeyQuota {
 #[derive(Debug, Default)]
 pub struct Quota {
     keys: HashMap<String, KeyUse>,
-    services: HashMap<ServiceName, usize>,
+    services: HashMap<ServiceName, Served>,
+}
+
+/// A name that a tunnel offers, and what all its tunnels share.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The name.
+    pub name: ServiceName,
+    /// The calls in flight to it, in the whole gateway.
+    pub calls: Allowance,
+}
+
+/// The tunnels of a name, and its calls in flight.
+#[derive(Debug)]
+struct Served {
+    tunnels: usize,
+    calls: Allowance,
 }
 
 /// What one key has. It is forgotten with its last tunnel.
@@ -40,7 +57,7 @@ impl KeyQuota {
 }
 
 impl Quota {
-    /// Counts a tunnel in.
+    /// Counts a tunnel in and returns what it shares with others of the same names.
     ///
     /// # Errors
     ///
@@ -50,10 +67,12 @@ impl Quota {
         key: &KeyQuota,
         services: &[ServiceName],
         limits: &Limits,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Vec<Service>, Rejection> {
         self.check_key(key, services, limits)?;
         let max = limits.tunnels_per_service_max;
-        let full = |name: &&ServiceName| self.services.get(*name).is_some_and(|open| *open >= max);
+        let full = |name: &&ServiceName| {
+            self.services.get(*name).is_some_and(|served| served.tunnels >= max)
+        };
         if let Some(service) = services.iter().find(full) {
             return Err(Rejection::TunnelsPerService { service: service.clone(), max });
         }
@@ -61,9 +80,18 @@ impl Quota {
         used.tunnels += 1;
         for service in services {
             *used.services.entry(service.clone()).or_default() += 1;
-            *self.services.entry(service.clone()).or_default() += 1;
         }
-        Ok(())
+        Ok(services.iter().map(|name| self.offer(name)).collect())
+    }
+
+    fn offer(&mut self, name: &ServiceName) -> Service {
+        let served = self.services.entry(name.clone()).or_insert_with(|| Served {
+            tunnels: 0,
+            // How many there may be is said by who takes a place.
+            calls: Allowance::new(usize::MAX),
+        });
+        served.tunnels += 1;
+        Service { name: name.clone(), calls: served.calls.clone() }
     }
 
     fn check_key(
@@ -90,20 +118,21 @@ impl Quota {
     pub fn leave(&mut self, key: &str, services: &[ServiceName]) {
         if let Some(used) = self.keys.get_mut(key) {
             used.tunnels -= 1;
-            count_out(&mut used.services, services);
+            for service in services {
+                if let Some(open) = used.services.get_mut(service) {
+                    *open -= 1;
+                }
+            }
+            used.services.retain(|_, open| *open > 0);
         }
-        count_out(&mut self.services, services);
+        for service in services {
+            if let Some(served) = self.services.get_mut(service) {
+                served.tunnels -= 1;
+            }
+        }
         self.keys.retain(|_, used| used.tunnels > 0);
+        self.services.retain(|_, served| served.tunnels > 0);
     }
-}
-
-fn count_out(counts: &mut HashMap<ServiceName, usize>, services: &[ServiceName]) {
-    for service in services {
-        if let Some(open) = counts.get_mut(service) {
-            *open -= 1;
-        }
-    }
-    counts.retain(|_, open| *open > 0);
 }
 
 #[cfg(test)]
@@ -119,11 +148,12 @@ mod tests {
         let mut quota = Quota::default();
         quota.enter(&key, &a, &limits).unwrap();
         assert_eq!(
-            quota.enter(&key, &a, &limits),
-            Err(Rejection::TunnelsPerService { service: a[0].clone(), max: 1 })
+            quota.enter(&key, &a, &limits).unwrap_err(),
+            Rejection::TunnelsPerService { service: a[0].clone(), max: 1 }
         );
         quota.enter(&key, &b, &limits).unwrap();
-        assert_eq!(quota.enter(&key, &[], &limits), Err(Rejection::TunnelsPerKey { max: 2 }));
+        let refused = quota.enter(&key, &[], &limits).unwrap_err();
+        assert_eq!(refused, Rejection::TunnelsPerKey { max: 2 });
         quota.leave("key", &a);
         quota.leave("key", &b);
         assert!(quota.keys.is_empty() && quota.services.is_empty());
@@ -135,7 +165,8 @@ mod tests {
         let key = KeyQuota { tunnels_max: 1, ..KeyQuota::unlimited("key") };
         let mut quota = Quota::default();
         quota.enter(&key, &[], &limits).unwrap();
-        assert_eq!(quota.enter(&key, &[], &limits), Err(Rejection::TunnelsPerKey { max: 1 }));
+        let refused = quota.enter(&key, &[], &limits).unwrap_err();
+        assert_eq!(refused, Rejection::TunnelsPerKey { max: 1 });
         quota.enter(&KeyQuota::unlimited("other"), &[], &limits).unwrap();
     }
 
@@ -147,8 +178,8 @@ mod tests {
         let mut quota = Quota::default();
         quota.enter(&key, &names[..2], &limits).unwrap();
         quota.enter(&key, &names[1..2], &limits).unwrap();
-        let third = quota.enter(&key, &names[1..], &limits);
-        assert_eq!(third, Err(Rejection::ServicesPerKey { max: 2 }));
+        let third = quota.enter(&key, &names[1..], &limits).unwrap_err();
+        assert_eq!(third, Rejection::ServicesPerKey { max: 2 });
         quota.leave("key", &names[..2]);
         quota.enter(&key, &names[1..], &limits).unwrap();
     }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
+use super::allowance::Hold;
 use super::id::{RequestId, TunnelId};
 
 /// The calls of one worker's tunnels. `C` is a caller.
@@ -36,13 +37,17 @@ struct Call<C> {
     tunnel: TunnelId,
     /// `None` while it is leaving.
     caller: Option<C>,
+    /// Its place among the calls of its service, given back with its slot on the tunnel.
+    _place: Hold,
 }
 
-/// Why a call could not be put through. The caller comes back, to be told so.
-#[derive(Debug, PartialEq, Eq)]
+/// Why a call could not be put through. What was given for it comes back.
+#[derive(Debug)]
 pub struct Refused<C> {
     /// Who wanted to call.
     pub caller: C,
+    /// Its place among the calls of its service.
+    pub place: Hold,
     /// Why it cannot.
     pub reason: Refusal,
 }
@@ -88,25 +93,26 @@ impl<C> Switchboard<C> {
         callers
     }
 
-    /// Starts waiting for an answer from `tunnel`.
+    /// Starts waiting for an answer from `tunnel`. The call keeps its `place` as long as its slot.
     ///
     /// # Errors
     ///
-    /// Hands the caller back when the tunnel is gone or full.
+    /// Hands caller and place back when the tunnel is gone or full.
     pub fn open(
         &mut self,
         request: RequestId,
         tunnel: TunnelId,
         caller: C,
+        place: Hold,
     ) -> Result<(), Refused<C>> {
         let Some(carried) = self.tunnels.get_mut(&tunnel) else {
-            return Err(Refused { caller, reason: Refusal::Gone });
+            return Err(Refused { caller, place, reason: Refusal::Gone });
         };
         if *carried >= self.calls_per_tunnel_max {
-            return Err(Refused { caller, reason: Refusal::Full });
+            return Err(Refused { caller, place, reason: Refusal::Full });
         }
         *carried += 1;
-        self.calls.insert(request, Call { tunnel, caller: Some(caller) });
+        self.calls.insert(request, Call { tunnel, caller: Some(caller), _place: place });
         self.check();
         Ok(())
     }
@@ -185,6 +191,7 @@ impl<C> Switchboard<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tunnel::allowance::Allowance;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -192,7 +199,7 @@ mod tests {
     fn a_caller_is_answered_once() {
         let (mut board, tunnel) = board();
         let request = RequestId::random();
-        board.open(request, tunnel, "ann").unwrap();
+        board.open(request, tunnel, "ann", place()).unwrap();
 
         assert_eq!(board.answer(request, tunnel), Some("ann"));
         assert_eq!(board.answer(request, tunnel), None);
@@ -205,7 +212,7 @@ mod tests {
         let other = TunnelId::random();
         board.attach(other);
         let request = RequestId::random();
-        board.open(request, tunnel, "ann").unwrap();
+        board.open(request, tunnel, "ann", place()).unwrap();
 
         assert_eq!(board.answer(request, other), None);
         assert_eq!(board.answer(request, tunnel), Some("ann"));
@@ -216,8 +223,8 @@ mod tests {
         let (mut board, tunnel) = board();
         let other = TunnelId::random();
         board.attach(other);
-        board.open(RequestId::random(), tunnel, "ann").unwrap();
-        board.open(RequestId::random(), other, "bob").unwrap();
+        board.open(RequestId::random(), tunnel, "ann", place()).unwrap();
+        board.open(RequestId::random(), other, "bob", place()).unwrap();
 
         assert_eq!(board.detach(tunnel), ["ann"]);
         assert_eq!((board.len(), board.carried(other)), (1, 1));
@@ -227,12 +234,12 @@ mod tests {
     fn a_full_tunnel_and_a_gone_one_refuse_for_different_reasons() {
         let (mut board, tunnel) = board();
         for caller in ["ann", "bob"] {
-            board.open(RequestId::random(), tunnel, caller).unwrap();
+            board.open(RequestId::random(), tunnel, caller, place()).unwrap();
         }
-        let refused = board.open(RequestId::random(), tunnel, "cid").unwrap_err();
-        assert_eq!(refused, Refused { caller: "cid", reason: Refusal::Full });
+        let refused = board.open(RequestId::random(), tunnel, "cid", place()).unwrap_err();
+        assert_eq!((refused.caller, refused.reason), ("cid", Refusal::Full));
         board.detach(tunnel);
-        let refused = board.open(RequestId::random(), tunnel, "cid").unwrap_err();
+        let refused = board.open(RequestId::random(), tunnel, "cid", place()).unwrap_err();
         assert_eq!(refused.reason, Refusal::Gone);
     }
 
@@ -242,7 +249,7 @@ mod tests {
         let start = Instant::now();
         let (ended, silent) = (RequestId::random(), RequestId::random());
         for request in [ended, silent] {
-            board.open(request, tunnel, "ann").unwrap();
+            board.open(request, tunnel, "ann", place()).unwrap();
             assert_eq!(board.hang_up(request, start), Some((tunnel, "ann")));
         }
         assert_eq!(board.carried(tunnel), 2);
@@ -257,10 +264,30 @@ mod tests {
     fn a_waiting_call_is_not_forgotten() {
         let (mut board, tunnel) = board();
         let request = RequestId::random();
-        board.open(request, tunnel, "ann").unwrap();
+        board.open(request, tunnel, "ann", place()).unwrap();
         assert_eq!(board.forget(request), None);
         board.hang_up(request, Instant::now());
         assert_eq!(board.forget(request), Some(tunnel));
+    }
+
+    #[test]
+    fn a_call_keeps_its_place_among_those_of_its_service_as_long_as_its_slot() {
+        let (mut board, tunnel) = board();
+        let places = Allowance::new(2);
+        let (first, second) = (RequestId::random(), RequestId::random());
+        for request in [first, second] {
+            board.open(request, tunnel, "ann", places.take(1).unwrap()).unwrap();
+        }
+        board.hang_up(first, Instant::now());
+        assert_eq!(places.used(), 2, "the peer may still be working on it");
+        board.answer(first, tunnel);
+        assert_eq!(places.used(), 1);
+        board.detach(tunnel);
+        assert_eq!(places.used(), 0);
+    }
+
+    fn place() -> Hold {
+        Allowance::new(1).take(1).unwrap()
     }
 
     fn board() -> (Switchboard<&'static str>, TunnelId) {
@@ -302,6 +329,7 @@ mod tests {
             let mut now = Instant::now();
             let mut board = Switchboard::new(4, Duration::from_secs(5));
             let mut ids: Vec<_> = (0..12).map(|_| RequestId::random()).collect();
+            let places = Allowance::new(usize::MAX);
             let mut opened = 0usize;
             let mut ends: BTreeMap<usize, usize> = BTreeMap::new();
             for event in events {
@@ -312,7 +340,7 @@ mod tests {
                         ids[c] = RequestId::random();
                         let caller = opened;
                         opened += 1;
-                        match board.open(ids[c], tunnels[t], caller) {
+                        match board.open(ids[c], tunnels[t], caller, places.take(1).unwrap()) {
                             Ok(()) => vec![],
                             Err(refused) => vec![refused.caller],
                         }
@@ -332,6 +360,7 @@ mod tests {
                 }
             }
             board.sweep(now + Duration::from_mins(1));
+            prop_assert_eq!(places.used(), 0);
             prop_assert!(board.is_empty() && board.next_sweep().is_none());
             prop_assert_eq!(ends.len(), opened);
             prop_assert!(ends.values().all(|count| *count == 1));

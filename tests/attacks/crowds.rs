@@ -35,7 +35,7 @@ async fn idle_connections_cost_little_and_the_one_too_many_is_refused() {
 #[tokio::test]
 async fn idle_tunnels_cost_little() {
     let scene = Scene::open(json!({ "limits": { "tunnels_per_key_max": 200 } })).await;
-    let before = scene.process.resident_bytes();
+    let (before, descriptors) = (scene.process.resident_bytes(), scene.process.descriptors());
     let mut crowd = Vec::new();
     for number in 0..150 {
         let mut peer = Peer::dial(scene.process.address).await;
@@ -48,7 +48,6 @@ async fn idle_tunnels_cost_little() {
     assert!(each < 200 * KIB, "{each}");
     scene.bystander_is_served().await;
     drop(crowd);
-    let closed = async || scene.process.times_logged("tunnel closed") == 150;
-    until("the tunnels to be closed", closed).await;
+    until("the tunnels to be closed", async || scene.process.descriptors() <= descriptors).await;
     scene.closes().await;
 }

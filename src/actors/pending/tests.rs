@@ -1,5 +1,7 @@
 //! A pending call between its caller and the registry.
 
+mod waiting;
+
 use super::*;
 use crate::actors::testing::{
     Caller, Peer, Stage, Wire, answer, head, head_within, message, more, next, pass, settle,

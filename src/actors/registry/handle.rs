@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use crate::tunnel::directory::{Routing, Standing};
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
+use crate::tunnel::waiting::WaitingRoom;
 
 use crate::actors::live::LiveLimits;
 
@@ -27,6 +28,8 @@ pub struct Settings {
     pub limits: LiveLimits,
     /// Names that are known although nobody has registered them.
     pub declared: Vec<ServiceName>,
+    /// The calls that wait for a tunnel, counted by all workers together.
+    pub waiting_room: WaitingRoom,
 }
 
 impl RegistryHandle {
@@ -64,7 +67,7 @@ impl RegistryHandle {
         self.0.do_send(request);
     }
 
-    /// Asks whether there is anybody at all who could take a call.
+    /// Asks whether there is anybody at all who could take a call, or soon will be.
     pub fn inquire(&self, inquiry: Inquire) {
         self.0.do_send(inquiry);
     }
@@ -84,7 +87,8 @@ impl RegistryHandle {
         self.0.do_send(failed);
     }
 
-    /// A caller is gone. For the registry that opened the call.
+    /// A caller is gone. For the registry that opened the call, and for the one that was asked for
+    /// a tunnel, where the call may be waiting.
     pub fn hang_up(&self, request: RequestId, failure: Failure) {
         self.0.do_send(HangUp { request, failure });
     }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Recipient;
 
+use crate::tunnel::allowance::Hold;
 use crate::tunnel::call::Frame;
 use crate::tunnel::directory::{Routing, Standing};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{MethodPath, RequestId, ServiceName, TunnelId, WorkerId};
-use crate::tunnel::quota::KeyQuota;
+use crate::tunnel::quota::{KeyQuota, Service};
 
 use super::RegistryHandle;
 use crate::actors::credit::Credit;
@@ -83,7 +84,7 @@ pub struct AttachTunnel {
     /// The worker it lives on.
     pub worker: WorkerId,
     /// The names it offers.
-    pub services: Vec<ServiceName>,
+    pub services: Vec<Service>,
     /// Whether it takes calls that are not one whole message.
     pub streams: bool,
     /// The way to it.
@@ -138,8 +139,12 @@ pub struct ForwardRequest {
     pub caller: Recipient<Outcome>,
     /// Tunnels that could not take it.
     pub tried: Vec<TunnelId>,
-    /// Why the last of them could not.
+    /// Why not: because they were gone, or what one that was there said.
     pub refused: Option<Failure>,
+    /// Its place among the calls of its service, from when a tunnel was first picked.
+    pub place: Option<Hold>,
+    /// Until when it may wait for a tunnel, from when it first had to.
+    pub wait_end: Option<Instant>,
 }
 
 /// Another worker's registry has picked this tunnel here for a call of its own.
@@ -154,10 +159,13 @@ pub struct OpenHere {
     pub from: RegistryHandle,
 }
 
-/// Refuse this call now if nobody could take it; otherwise say nothing.
+/// Refuse this call if nobody could take it, after the wait for a tunnel if there is one;
+/// otherwise say nothing.
 #[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Inquire {
+    /// The call.
+    pub request: RequestId,
     /// The method called.
     pub path: MethodPath,
     /// Who is told of a refusal.
@@ -285,6 +293,8 @@ pub enum Outcome {
         /// The first frame was all there is to say.
         whole: bool,
     },
+    /// There is no tunnel now; the call waits for one.
+    Waits,
     /// The answer to an inquiry: nobody serves the method.
     Unserved(Failure),
     /// Only peers that take whole calls serve this; here is the first frame again.
@@ -351,13 +361,24 @@ impl ForwardRequest {
         first: Frame<Message>,
         caller: Recipient<Outcome>,
     ) -> Self {
-        Self { request, head, first, caller, tried: Vec::new(), refused: None }
+        Self {
+            request,
+            head,
+            first,
+            caller,
+            tried: Vec::new(),
+            refused: None,
+            place: None,
+            wait_end: None,
+        }
     }
 
-    /// The same request after `tunnel` could not take it.
+    /// The same request after `tunnel` could not take it. That one was there and had no room says
+    /// more than that another was gone.
     pub(super) fn refused_by(mut self, tunnel: TunnelId, reason: Failure) -> Box<Self> {
         self.tried.push(tunnel);
-        self.refused = Some(reason);
+        let known = self.refused.filter(|known| *known != Failure::NoTunnel);
+        self.refused = known.or(Some(reason));
         Box::new(self)
     }
 

@@ -1,6 +1,9 @@
 //! A registry between stand-ins for callers and tunnels.
 
+mod flapping;
+mod limits;
 mod taken_back;
+mod waiting;
 
 use super::*;
 use crate::actors::testing::{
@@ -8,7 +11,8 @@ use crate::actors::testing::{
 };
 use crate::actors::traffic::Outgoing;
 use crate::observe::tally::counted;
-use crate::tunnel::id::MethodPath;
+use crate::tunnel::call::Frame;
+use crate::tunnel::id::{MethodPath, RequestId};
 use crate::tunnel::limits::Limits;
 
 /// What a drain gives calls in these tests.
@@ -120,14 +124,14 @@ async fn a_late_tunnel_is_not_chosen_until_it_is_heard_again() {
 #[actix::test]
 async fn an_inquiry_is_answered_only_when_nobody_could_take_the_call() {
     let stage = Stage::new();
-    let path = MethodPath::parse(SAY).unwrap();
+    let (request, path) = (RequestId::random(), MethodPath::parse(SAY).unwrap());
     let (caller, mut outcomes) = probe::<Outcome>();
-    stage.registry().inquire(Inquire { path: path.clone(), caller: caller.clone() });
+    stage.registry().inquire(Inquire { request, path: path.clone(), caller: caller.clone() });
     let outcome = next(&mut outcomes).await;
     assert!(matches!(outcome, Outcome::Unserved(Failure::UnknownService)), "{outcome:?}");
 
     let wire = stage.attach(Peer { streams: false, ..Peer::default() }).await;
-    stage.registry().inquire(Inquire { path, caller });
+    stage.registry().inquire(Inquire { request, path, caller });
     assert!(outcomes.recv().await.is_none(), "the registry has let go of the caller");
     assert_eq!(wire.load(), 0);
 }
@@ -271,66 +275,7 @@ async fn a_full_tunnel_of_another_worker_sends_the_call_back_to_be_picked_again(
     third.is_over().await;
 }
 
-// === Limits ===
-
-#[actix::test]
-async fn a_call_that_finds_a_tunnel_full_takes_the_next_and_the_last_refuses_it() {
-    let limits = Limits { calls_per_tunnel_max: 1, ..Limits::default() };
-    let stage = Stage::with(1, limits);
-    let one = stage.attach(Peer::default()).await;
-    let other = stage.attach(Peer::default()).await;
-
-    let (mut first, mut second) = (stage.forward(), stage.forward());
-    first.opened().await;
-    second.opened().await;
-    assert_eq!((one.load(), other.load()), (1, 1));
-    assert_eq!(stage.forward().refused().await, Failure::InflightLimit);
-
-    one.answer(first.request, answer("done"));
-    other.answer(first.request, answer("done"));
-    first.part().await;
-    stage.forward().opened().await;
-}
-
-#[actix::test]
-async fn a_call_is_offered_to_eight_tunnels_at_most() {
-    let limits = Limits { calls_per_tunnel_max: 1, ..Limits::default() };
-    let stage = Stage::with(1, limits);
-    let mut wires = Vec::new();
-    for _ in 0..PICKS_MAX {
-        wires.push(stage.attach(Peer::default()).await);
-        stage.forward().opened().await;
-    }
-    assert!(wires.iter().all(|wire| wire.load() == 1));
-    let mut refused = stage.forward();
-    assert_eq!(refused.refused().await, Failure::InflightLimit);
-    refused.is_over().await;
-}
-
-#[actix::test]
-async fn a_full_queue_refuses_the_call_and_takes_no_slot() {
-    let stage = Stage::new();
-    let mut wire = stage.attach(Peer::default()).await;
-    let full = wire.line.credit.try_take(stage.limits.now().tunnel_queue_bytes_max).unwrap();
-
-    assert_eq!(stage.forward().refused().await, Failure::QueueFull);
-    assert_eq!(wire.load(), 0);
-    drop(full);
-    stage.forward().opened().await;
-    next(&mut wire.carried).await;
-}
-
-#[actix::test]
-async fn the_room_of_a_message_comes_back_when_its_frame_is_dropped() {
-    let limits = Limits { tunnel_queue_bytes_max: 300, ..Limits::default() };
-    let stage = Stage::with(1, limits);
-    let mut wire = stage.attach(Peer::default()).await;
-
-    stage.forward().opened().await;
-    assert_eq!(stage.forward().refused().await, Failure::QueueFull);
-    drop(next(&mut wire.carried).await);
-    stage.forward().opened().await;
-}
+// === Peers that do not stream ===
 
 #[actix::test]
 async fn a_stream_that_only_whole_peers_serve_gets_its_first_frame_back() {

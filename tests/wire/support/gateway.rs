@@ -114,6 +114,7 @@ fn config_with(settings: Value) -> Config {
     config::parse(&written.to_string(), &|_| None).unwrap()
 }
 
+/// Puts settings over others, field by field.
 pub(crate) fn lay_over(under: &mut Value, over: Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {

@@ -1,0 +1,161 @@
+//! How a registry lets calls wait for a tunnel, and lets them go on.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use crate::actors::now;
+use crate::observe::tally::{Count, count};
+use crate::tunnel::failure::Failure;
+use crate::tunnel::id::{MethodPath, RequestId};
+
+use super::routing::failure_of;
+use super::{ForwardRequest, Inquire, Outcome, Registry};
+
+/// What waits.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    /// A call with its first frame.
+    Call(Box<ForwardRequest>),
+    /// A call whose caller has said nothing yet.
+    Silent(Recipient<Outcome>),
+}
+
+impl Waiter {
+    fn refuse(self, failure: Failure) {
+        match self {
+            Self::Call(call) => call.caller.do_send(Outcome::Refused(failure)),
+            Self::Silent(caller) => caller.do_send(Outcome::Unserved(failure)),
+        }
+    }
+}
+
+impl Registry {
+    /// Whether a call that finds no tunnel waits for one.
+    pub(super) fn lets_wait(&self) -> bool {
+        !self.wait_for_tunnel.is_zero() && !self.draining
+    }
+
+    /// Lets a call wait, if there is room. What other tunnels said to it counts no more: which of
+    /// them are there when the wait is over is another matter.
+    pub(super) fn wait(&mut self, mut call: ForwardRequest, ctx: &mut Context<Self>) {
+        (call.tried, call.refused, call.place) = (Vec::new(), None, None);
+        let end = *call.wait_end.get_or_insert_with(|| now() + self.wait_for_tunnel);
+        let (request, path, bytes) = (call.request, call.head.path.clone(), call.cost());
+        let caller = call.caller.clone();
+        if self.admit_waiting(request, path, bytes, end, Waiter::Call(Box::new(call)), ctx) {
+            caller.do_send(Outcome::Waits);
+        }
+    }
+
+    /// Says at once that nobody serves the method, or at the end of the wait that still nobody does.
+    pub(super) fn inquire(&mut self, inquiry: Inquire, ctx: &mut Context<Self>) {
+        let Inquire { request, path, caller } = inquiry;
+        let Err(reason) = self.directory.serves(&path, now()) else { return };
+        let (failure, waiter) = (failure_of(reason, None), Waiter::Silent(caller));
+        if failure == Failure::NoTunnel && self.lets_wait() {
+            let end = now() + self.wait_for_tunnel;
+            self.admit_waiting(request, path, 0, end, waiter, ctx);
+        } else {
+            waiter.refuse(failure);
+        }
+    }
+
+    /// A caller that was silent speaks. If it waited already, it goes on doing so with what it has
+    /// said, no longer than it would have.
+    pub(super) fn after_inquiry(
+        &mut self,
+        mut call: ForwardRequest,
+        ctx: &mut Context<Self>,
+    ) -> ForwardRequest {
+        if let Some((end, _)) = self.waiting.withdraw(call.request) {
+            call.wait_end = Some(end);
+            self.arm_wait_end(ctx);
+        }
+        call
+    }
+
+    /// Puts through what can be since a tunnel has come, the oldest first.
+    pub(super) fn release_waiting(&mut self, ctx: &mut Context<Self>) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let (directory, now) = (&self.directory, now());
+        for (_, waiter) in self.waiting.release(|path| directory.serves(path, now).is_ok()) {
+            // A caller that has said nothing asked only whether there is somebody.
+            if let Waiter::Call(call) = waiter {
+                self.put_through(*call, ctx);
+            }
+        }
+        self.arm_wait_end(ctx);
+    }
+
+    /// Forgets a waiting call whose caller left. Whether it waited.
+    pub(super) fn withdraw(
+        &mut self,
+        request: RequestId,
+        failure: Failure,
+        ctx: &mut Context<Self>,
+    ) -> bool {
+        let withdrawn = self.waiting.withdraw(request);
+        let waited = withdrawn.is_some();
+        if let Some((_, waiter)) = withdrawn {
+            waiter.refuse(failure);
+            self.arm_wait_end(ctx);
+        }
+        waited
+    }
+
+    /// Refuses all that wait.
+    pub(super) fn refuse_waiting(&mut self, failure: Failure, ctx: &mut Context<Self>) {
+        for (_, waiter) in self.waiting.release(|_| true) {
+            waiter.refuse(failure);
+        }
+        self.arm_wait_end(ctx);
+    }
+
+    /// Lets something wait, or refuses it for want of room. Whether it waits.
+    fn admit_waiting(
+        &mut self,
+        request: RequestId,
+        path: MethodPath,
+        bytes: usize,
+        end: std::time::Instant,
+        waiter: Waiter,
+        ctx: &mut Context<Self>,
+    ) -> bool {
+        let place = self.waiting_room.enter(&path, bytes, &self.limits.now());
+        let Some(place) = place else {
+            waiter.refuse(Failure::TooManyWaiting);
+            return false;
+        };
+        count(Count::CallWaited);
+        self.waiting.admit(request, path, end, place, waiter);
+        self.arm_wait_end(ctx);
+        true
+    }
+
+    fn end_waits(&mut self, ctx: &mut Context<Self>) {
+        self.wait_end = None;
+        for waiter in self.waiting.expire(now()) {
+            waiter.refuse(Failure::NoTunnel);
+        }
+        self.arm_wait_end(ctx);
+    }
+
+    /// One timer, for the call that has waited longest; none when nobody waits.
+    fn arm_wait_end(&mut self, ctx: &mut Context<Self>) {
+        let due = self.waiting.next_end();
+        if self.wait_end.map(|(armed, _)| armed) == due {
+            return;
+        }
+        if let Some((_, timer)) = self.wait_end.take() {
+            ctx.cancel_future(timer);
+        }
+        self.wait_end = due.map(|due| {
+            // The timer's own resolution is a millisecond.
+            let wait = due.saturating_duration_since(now()) + Duration::from_millis(1);
+            (due, ctx.run_later(wait, Self::end_waits))
+        });
+    }
+}
