@@ -8,6 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 
 use super::mistakes::Mistakes;
+use super::steps::field_path;
 
 /// Reads the text. `None` if it is not JSON.
 pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Value> {
@@ -22,11 +23,6 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Value> {
         .map_err(|error| format!("is not JSON: {error}"));
     *mistakes = found.into_inner();
     mistakes.note("", result)
-}
-
-/// The path of a field of the value at `parent`.
-pub(super) fn field_path(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
 /// Where a value stands. It is spelt out only for mistakes: in a large file that takes too long.

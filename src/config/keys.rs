@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Environment;
+use super::environment::Environment;
 use super::file::{Feature, KeyFile, List};
 use super::mistakes::Mistakes;
 use super::shapes::Section;
@@ -24,7 +24,7 @@ const ID_BYTES_MAX: usize = 64;
 /// Joins the keys as written to the ring as used.
 pub(super) fn used(
     written: List<Section<KeyFile>>,
-    environment: Environment<'_>,
+    environment: &Environment,
     mistakes: &mut Mistakes,
 ) -> Keyring {
     let mut ring = Keyring::new();
@@ -45,15 +45,15 @@ pub(super) fn used(
 }
 
 fn add_from_environment(
-    environment: Environment<'_>,
+    environment: &Environment,
     ring: &mut Keyring,
     ids: &mut BTreeMap<String, String>,
     mistakes: &mut Mistakes,
 ) {
-    let Some(text) = environment(KEY_VARIABLE) else { return };
+    let Some(text) = environment.value(KEY_VARIABLE) else { return };
     let id = KEY_VARIABLE_ID.to_owned();
     ids.insert(id.clone(), KEY_VARIABLE.to_owned());
-    if let Some(key) = mistakes.note(KEY_VARIABLE, ApiKey::from_plain(&text)) {
+    if let Some(key) = mistakes.note(KEY_VARIABLE, ApiKey::from_plain(text)) {
         let grant = KeyGrant { id, services: vec![NamePattern::Any], stream: false };
         add(KEY_VARIABLE, key.digest(), grant, ring, mistakes);
     }
@@ -105,7 +105,7 @@ fn id(
 fn digest(
     path: &str,
     key: &KeyFile,
-    environment: Environment<'_>,
+    environment: &Environment,
     mistakes: &mut Mistakes,
 ) -> Option<(String, KeyDigest)> {
     let path_of_digest = format!("{path}.sha256");
@@ -135,7 +135,7 @@ fn digest(
 fn digest_of_variable(
     path: &str,
     variable: &str,
-    environment: Environment<'_>,
+    environment: &Environment,
     mistakes: &mut Mistakes,
 ) -> Option<KeyDigest> {
     // A key in place of a name is a likely slip, and mostly has a `-` that no name has.
@@ -144,11 +144,11 @@ fn digest_of_variable(
         mistakes.add(path, "must be the name of an environment variable, not a key");
         return None;
     }
-    let Some(text) = environment(variable) else {
+    let Some(text) = environment.value(variable) else {
         mistakes.add(path, "names an environment variable that is not set");
         return None;
     };
-    mistakes.note(path, ApiKey::from_plain(&text)).map(|key| key.digest())
+    mistakes.note(path, ApiKey::from_plain(text)).map(|key| key.digest())
 }
 
 /// The patterns: all names unless the file says which.
@@ -283,9 +283,7 @@ mod tests {
     }
 
     fn read(written: &str, variables: &[(&str, &str)]) -> (Keyring, Vec<String>) {
-        let environment = |name: &str| {
-            variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
-        };
+        let environment = variables.iter().copied().collect();
         let mut mistakes = Mistakes::default();
         let ring = used(serde_json::from_str(written).unwrap(), &environment, &mut mistakes);
         (ring, mistakes.into_list().iter().map(ToString::to_string).collect())

@@ -36,7 +36,7 @@ impl Gateway {
             "routing": { "startup_grace": "0s" },
         });
         lay_over(&mut written, settings);
-        let config = config::parse(&written.to_string(), &|_| None).unwrap();
+        let config = config::parse(&written.to_string(), &config::Environment::default()).unwrap();
         let (stop, stopped) = mpsc::channel(2);
         let (up, addresses) = std::sync::mpsc::channel();
         let run = std::thread::spawn(move || {
