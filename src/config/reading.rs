@@ -3,15 +3,15 @@
 //! Reading goes on after a mistake: what cannot be read is noted, taken out and left to its
 //! default, until the rest reads.
 
-use serde_ignored::Path as IgnoredPath;
-use serde_json::Value;
+use serde::Deserialize as _;
+use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment, Track};
 
 use super::file::File;
 use super::mistakes::Mistakes;
-use super::schema;
+use super::schema::{self, Kind};
 use super::shapes::Section;
-use super::steps::{self, Step, field_path};
+use super::steps::{self, Step, field_path, with};
 use super::suggest::closest;
 
 /// A text with this many bytes may be a key in the wrong place, so no message repeats it.
@@ -21,10 +21,8 @@ const SECRET_BYTES_MIN: usize = 16;
 pub(super) fn read(mut value: Value, mistakes: &mut Mistakes) -> Option<File> {
     while !mistakes.is_full() {
         let (path, error) = match read_once(&value) {
-            Ok((file, unknown)) => {
-                for steps in &unknown {
-                    note_unknown(steps, mistakes);
-                }
+            Ok(file) => {
+                note_unknown(schema::whole(), &value, &[], mistakes);
                 return Some(file);
             }
             Err(failure) => failure,
@@ -43,18 +41,12 @@ pub(super) fn read(mut value: Value, mistakes: &mut Mistakes) -> Option<File> {
     None
 }
 
-/// The file and the paths of its unknown fields, or the first thing that cannot be read.
-type Reading = Result<(File, Vec<Vec<Step>>), (Path, serde_json::Error)>;
-
-fn read_once(value: &Value) -> Reading {
-    let mut unknown = Vec::new();
+/// The file, or the first thing that cannot be read.
+fn read_once(value: &Value) -> Result<File, (Path, serde_json::Error)> {
     let mut track = Track::new();
     let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
-    let result: Result<Section<File>, _> = serde_ignored::deserialize(deserializer, |path| {
-        unknown.push(steps_of(&path));
-    });
-    match result {
-        Ok(file) => Ok((file.0, unknown)),
+    match Section::deserialize(deserializer) {
+        Ok(Section(file)) => Ok(file),
         Err(error) => Err((track.path(), error)),
     }
 }
@@ -93,29 +85,32 @@ fn without_secret(error: &serde_json::Error, node: &Value) -> String {
     }
 }
 
-fn steps_of(path: &IgnoredPath<'_>) -> Vec<Step> {
-    let (parent, step) = match path {
-        IgnoredPath::Root => return Vec::new(),
-        IgnoredPath::Seq { parent, index } => (parent, Some(Step::Item(*index))),
-        IgnoredPath::Map { parent, key } => (parent, Some(Step::Field(key.clone()))),
-        IgnoredPath::Some { parent }
-        | IgnoredPath::NewtypeStruct { parent }
-        | IgnoredPath::NewtypeVariant { parent } => (parent, None),
-    };
-    let mut steps = steps_of(parent);
-    steps.extend(step);
-    steps
+/// Notes every field that the schema does not have.
+fn note_unknown(schema: &Value, value: &Value, steps: &[Step], mistakes: &mut Mistakes) {
+    match (schema::kind(schema), value) {
+        (Kind::Object(fields), Value::Object(values)) => {
+            for (name, value) in values {
+                let steps = with(steps, Step::Field(name.clone()));
+                match fields.get(name) {
+                    Some(field) => note_unknown(field, value, &steps, mistakes),
+                    None => mistakes.add(steps::path(&steps), unknown(name, fields)),
+                }
+            }
+        }
+        (Kind::Objects(items), Value::Array(values)) => {
+            for (index, value) in values.iter().enumerate() {
+                note_unknown(items, value, &with(steps, Step::Item(index)), mistakes);
+            }
+        }
+        (Kind::Object(_) | Kind::Objects(_) | Kind::Leaf, _) => {}
+    }
 }
 
-fn note_unknown(unknown: &[Step], mistakes: &mut Mistakes) {
-    let path = steps::path(unknown);
-    let Some((Step::Field(name), parent)) = unknown.split_last() else {
-        return mistakes.add(path, "is unknown");
-    };
-    let known = schema::at(parent).map(schema::field_names).unwrap_or_default();
+fn unknown(name: &str, fields: &Map<String, Value>) -> String {
+    let known: Vec<&str> = fields.keys().map(String::as_str).collect();
     match closest(name, &known) {
-        Some(meant) => mistakes.add(path, format_args!("unknown field; did you mean `{meant}`?")),
-        None => mistakes.add(path, format_args!("unknown field; known are {}", known.join(", "))),
+        Some(meant) => format!("unknown field; did you mean `{meant}`?"),
+        None => format!("unknown field; known are {}", known.join(", ")),
     }
 }
 

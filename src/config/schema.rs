@@ -9,7 +9,6 @@ use schemars::transform::RecursiveTransform;
 use serde_json::Value;
 
 use super::file::File;
-use super::steps::Step;
 
 /// What a field of the configuration is made of.
 pub(super) enum Kind<'s> {
@@ -37,7 +36,7 @@ pub fn whole() -> &'static Value {
 }
 
 /// What is allowed besides the fields that are there: nothing. `null` counts as absent and is not
-/// worth writing, so the schema does not show it.
+/// worth writing, so the schema does not show it, nor as a default.
 fn plain(schema: &mut Schema) {
     let has_fields = schema.get("properties").is_some();
     if has_fields && schema.get("additionalProperties").is_none() {
@@ -49,6 +48,9 @@ fn plain(schema: &mut Schema) {
             let kind = kind.clone();
             schema.insert("type".to_owned(), kind);
         }
+    }
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
     }
     if let Some(Value::Array(words)) = schema.get_mut("enum") {
         words.retain(|word| !word.is_null());
@@ -69,22 +71,6 @@ pub(super) fn kind(schema: &Value) -> Kind<'_> {
     }
 }
 
-/// The schema of what is found after these steps, if the configuration has such a place.
-pub(super) fn at(steps: &[Step]) -> Option<&'static Value> {
-    steps.iter().try_fold(whole(), |schema, step| match step {
-        Step::Field(name) => schema.get("properties")?.get(name),
-        Step::Item(_) => schema.get("items"),
-    })
-}
-
-/// The names of the fields of an object.
-pub(super) fn field_names(schema: &Value) -> Vec<&str> {
-    match kind(schema) {
-        Kind::Object(fields) => fields.keys().map(String::as_str).collect(),
-        Kind::Objects(_) | Kind::Leaf => Vec::new(),
-    }
-}
-
 /// Whether the value must not be shown.
 pub(super) fn is_secret(schema: &Value) -> bool {
     schema.get("writeOnly") == Some(&Value::Bool(true))
@@ -93,8 +79,6 @@ pub(super) fn is_secret(schema: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-
-    use serde_json::Map;
 
     use super::*;
     use crate::config::{Environment, explain, parse, reference};
@@ -164,21 +148,18 @@ mod tests {
 
     #[test]
     fn what_the_schema_allows_is_what_the_gateway_takes() {
-        let fields = [("limits", "calls_max"), ("", "workers"), ("limits", "metadata_entries_max")];
-        for (section, name) in fields {
-            let steps = [section, name].into_iter().filter(|name| !name.is_empty());
-            let steps: Vec<Step> = steps.map(|name| Step::Field(name.to_owned())).collect();
-            let field = at(&steps).unwrap();
+        for path in ["/workers", "/limits/calls_max", "/limits/metadata_entries_max"] {
+            let field = &whole().pointer(&path.replace('/', "/properties/")).unwrap();
             let is_taken = |number: u64| {
-                let object = Value::from(Map::from_iter([(name.to_owned(), number.into())]));
-                let nested = Value::from(Map::from_iter([(section.to_owned(), object.clone())]));
-                let file = if section.is_empty() { object } else { nested };
+                let nested = |inner: Value, name: &str| serde_json::json!({ name: inner });
+                let file = path.rsplit('/').filter(|name| !name.is_empty());
+                let file = file.fold(Value::from(number), nested);
                 parse(&file.to_string(), &Environment::default()).is_ok()
             };
             let (least, most) = (field["minimum"].as_u64(), field["maximum"].as_u64());
             let (least, most) = (least.unwrap(), most.unwrap());
-            assert!(is_taken(least) && !is_taken(least - 1), "{name}");
-            assert!(is_taken(most) && !is_taken(most + 1), "{name}");
+            assert!(is_taken(least) && !is_taken(least - 1), "{path}");
+            assert!(is_taken(most) && !is_taken(most + 1), "{path}");
         }
     }
 
