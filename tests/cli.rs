@@ -1,5 +1,7 @@
 //! The commands that start no gateway, run as people run them.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -55,7 +57,7 @@ fn what_is_printed_is_a_configuration_and_shows_no_secret() {
     assert!(printed["workers"].as_u64().is_some_and(|workers| workers > 0));
     assert!(!stdout.contains("0123456789") && !stdout.contains(DIGEST));
 
-    let (_, stderr) = (0, File::new("starred", &stdout).run(&["check"], &[]).2);
+    let (_, _, stderr) = File::new("starred", &stdout).run(&["check"], &[]);
     assert!(stderr.contains("keys[0].sha256: must be the 64 hex digits"), "{stderr}");
     printed["keys"][0]["sha256"] = DIGEST.into();
     let again = File::new("again", &printed.to_string());

@@ -113,12 +113,14 @@ fn filled(schema: &Value, value: &Value, is_file: bool) -> Value {
     }
 }
 
-/// The value, or stars in the place of every text of a secret.
+/// The value, or stars in the place of each secret.
 fn shown(schema: &Value, value: &Value) -> Value {
-    match value {
-        value if !schema::is_secret(schema) => value.clone(),
-        Value::Array(items) => items.iter().map(|item| shown(schema, item)).collect(),
-        _ => Value::from(STARS),
+    if !schema::is_secret(schema) {
+        return value.clone();
+    }
+    match value.as_array() {
+        Some(items) => items.iter().map(|_| STARS).collect(),
+        None => Value::from(STARS),
     }
 }
 

@@ -137,7 +137,7 @@ pub fn explain(text: &str, environment: &Environment) -> Result<Explained, Confi
     };
     let variables = variables::lay_over(&mut written, environment, &mut mistakes);
     let warnings = variables::unknown(&written, environment, &variables);
-    match reading::read(written.clone(), &mut mistakes) {
+    match reading::read(&mut written, &mut mistakes) {
         Some(file) => {
             let config = Draft { file, environment, mistakes, warnings }.try_into()?;
             Ok(Explained { config, written, variables })

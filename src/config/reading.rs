@@ -17,17 +17,18 @@ use super::suggest::closest;
 /// A text with this many bytes may be a key in the wrong place, so no message repeats it.
 const SECRET_BYTES_MIN: usize = 16;
 
-/// Reads the file and notes what is wrong with it. `None` if there is nothing to go on with.
-pub(super) fn read(mut value: Value, mistakes: &mut Mistakes) -> Option<File> {
+/// Reads the file and notes what is wrong with it, which is then taken out of the value. `None` if
+/// there is nothing to go on with.
+pub(super) fn read(value: &mut Value, mistakes: &mut Mistakes) -> Option<File> {
     while !mistakes.is_full() {
-        let (path, error) = match read_once(&value) {
+        let (path, error) = match read_once(value) {
             Ok(file) => {
-                note_unknown(schema::whole(), &value, &[], mistakes);
+                note_unknown(schema::whole(), value, &[], mistakes);
                 return Some(file);
             }
             Err(failure) => failure,
         };
-        let Some((path, node)) = find(&mut value, &path) else {
+        let Some((path, node)) = find(value, &path) else {
             mistakes.add("", error);
             return None;
         };
@@ -209,7 +210,8 @@ mod tests {
 
     fn read_all(text: &str) -> (Option<File>, Vec<String>) {
         let mut mistakes = Mistakes::default();
-        let file = json::read(text, &mut mistakes).and_then(|value| read(value, &mut mistakes));
+        let file = json::read(text, &mut mistakes);
+        let file = file.and_then(|mut value| read(&mut value, &mut mistakes));
         (file, mistakes.into_list().iter().map(ToString::to_string).collect())
     }
 }

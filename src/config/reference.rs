@@ -32,12 +32,13 @@ fn write_object(path: &str, object: &Value, page: &mut String) {
         let path = field_path(path, name);
         match schema::kind(field) {
             Kind::Object(_) => {
-                *page += &format!("\n## `{path}`\n\n{}\n", description(field));
+                page.extend(["\n## `", &path, "`\n\n", description(field), "\n"]);
                 write_object(&path, field, page);
             }
             Kind::Objects(item) => {
-                *page += &format!("\n## `{path}[N]`\n\n{}\n", sentence(field));
-                write_object(&format!("{path}[N]"), item, page);
+                let path = format!("{path}[N]");
+                page.extend(["\n## `", &path, "`\n\n", &sentence(field), "\n"]);
+                write_object(&path, item, page);
             }
             Kind::Leaf => {}
         }

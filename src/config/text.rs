@@ -48,9 +48,11 @@ fn decode(bytes: Vec<u8>) -> Result<String, TextError> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let lines_before = before.iter().filter(|byte| **byte == b'\n').count();
-        TextError::NotUtf8 { line: lines_before + 1, column: before.len() - line_start + 1 }
+        let mut lines = before.split(|byte| *byte == b'\n');
+        TextError::NotUtf8 {
+            line: lines.clone().count(),
+            column: lines.next_back().map_or(0, <[u8]>::len) + 1,
+        }
     })
 }
 
