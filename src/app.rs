@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use actix_rt::Arbiter;
 use tokio::net::TcpListener;
@@ -13,17 +13,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::actors::entry::EntryHandle;
-use crate::actors::registry::{self, RegistryHandle};
-use crate::actors::traffic::MetadataLimit;
+use crate::actors::live::LiveLimits;
+use crate::actors::registry::{self, Reconfigure, RegistryHandle};
 use crate::actors::worker::{self, Worker};
+use crate::auth::Keyring;
 use crate::auth::guesses::Guesses;
-use crate::auth::{KeyGrant, Keyring};
 use crate::config::{Config, Listener};
 use crate::grpc::door::Door;
 use crate::grpc::keepalive::Keepalive;
 use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
 use crate::grpc::wire::{Phase, Roles, Wire};
-use crate::observe::tally;
+use crate::observe;
+use crate::observe::tally::{self, Count, count};
+use crate::reload::Reloads;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::{ServiceName, WorkerId};
@@ -41,9 +43,20 @@ pub struct Gateway {
     acceptors: Vec<tokio::task::JoinHandle<()>>,
     phase: watch::Sender<Phase>,
     died: mpsc::UnboundedReceiver<&'static str>,
+    live: Live,
+}
+
+/// What of a running gateway changes with the configuration.
+#[derive(Debug)]
+struct Live {
+    /// What is in force.
+    config: Config,
+    limits: LiveLimits,
+    keys: watch::Sender<Arc<Keyring>>,
+    guesses: Arc<Mutex<Guesses>>,
     calls: Allowance,
-    connections: Allowance,
-    drain_grace: Duration,
+    gathering: Allowance,
+    door: Door,
 }
 
 /// What the gateway is asked to do while it is up. Sent once, it drains; twice, it stops at once.
@@ -88,10 +101,9 @@ struct WorkerHandle {
 /// What is the same for every worker's wire.
 #[derive(Clone)]
 struct WireSettings {
-    keyring: Arc<Keyring>,
+    keys: watch::Receiver<Arc<Keyring>>,
     guesses: Arc<Mutex<Guesses>>,
     require_caller_key: bool,
-    metadata_limit: MetadataLimit,
     keepalive: Keepalive,
     phase: watch::Receiver<Phase>,
     gathering: Allowance,
@@ -108,40 +120,29 @@ impl Gateway {
         let addresses = listeners.iter().map(|(_, _, address)| *address).collect();
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let (died_sender, died) = mpsc::unbounded_channel();
-        let calls = Allowance::new(config.limits.calls_max);
-        let connections = Allowance::new(config.limits.connections_max);
-        let door = Door::new(connections.clone(), config.limits.connections_per_address_max);
-        let drain_grace = config.drain_grace;
-        let limits = Arc::new(config.limits);
+        let live = Live::new(config);
         let registries = registry::Settings {
-            routing: config.routing,
-            limits: limits.clone(),
-            declared: declared(&config.keys),
+            routing: live.config.routing,
+            limits: live.limits.clone(),
+            declared: declared(&live.config.keys),
         };
-        let wire = WireSettings {
-            keyring: Arc::new(config.keys),
-            guesses: Arc::new(Mutex::new(Guesses::new(limits.bad_keys_per_minute_max))),
-            require_caller_key: config.require_caller_key,
-            metadata_limit: MetadataLimit::of(&limits),
-            keepalive: config.keepalive,
-            phase: phase_seen,
-            gathering: Allowance::new(limits.gathered_bytes_max),
-        };
+        let wire = live.wire(phase_seen);
         let settings = worker::Settings {
-            limits,
-            patience: config.heartbeat,
-            calls: calls.clone(),
+            limits: live.limits.clone(),
+            patience: live.config.heartbeat,
+            calls: live.calls.clone(),
             died: died_sender,
         };
-        let workers = start_workers(config.workers.get(), &registries, &settings, &wire).await?;
+        let count = live.config.workers.get();
+        let workers = start_workers(count, &registries, &settings, &wire).await?;
         let acceptors = listeners
             .into_iter()
             .map(|(listener, roles, _)| {
                 let workers = workers.iter().map(|worker| worker.arrivals.clone()).collect();
-                actix_rt::spawn(listener::accept(listener, roles, door.clone(), workers))
+                actix_rt::spawn(listener::accept(listener, roles, live.door.clone(), workers))
             })
             .collect();
-        Ok(Self { addresses, workers, acceptors, phase, died, calls, connections, drain_grace })
+        Ok(Self { addresses, workers, acceptors, phase, died, live })
     }
 
     /// The addresses listened on, in the order of the configuration.
@@ -149,13 +150,17 @@ impl Gateway {
         &self.addresses
     }
 
-    /// Serves until it is asked to stop, or a permanent actor dies; then drains.
-    pub async fn run(mut self, mut stop: Stop) -> Ended {
-        let broken = tokio::select! {
-            _ = stop.recv() => false,
-            kind = self.died.recv() => {
-                log::error!("actor died: kind={}", kind.unwrap_or("unknown"));
-                true
+    /// Serves until it is asked to stop, or a permanent actor dies; then drains. Meanwhile each of
+    /// `reloads` takes the place of the configuration in force.
+    pub async fn run(mut self, mut stop: Stop, mut reloads: Reloads) -> Ended {
+        let broken = loop {
+            tokio::select! {
+                _ = stop.recv() => break false,
+                kind = self.died.recv() => {
+                    log::error!("actor died: kind={}", kind.unwrap_or("unknown"));
+                    break true;
+                }
+                Some(next) = reloads.recv() => self.apply(*next),
             }
         };
         let drained = tokio::select! {
@@ -170,6 +175,23 @@ impl Gateway {
         ended
     }
 
+    /// Puts another configuration in force, as far as that goes without a restart.
+    fn apply(&mut self, next: Config) {
+        count(Count::ConfigApplied);
+        let restart = self.live.apply(next);
+        let Live { config, .. } = &self.live;
+        for worker in &self.workers {
+            let (routing, declared) = (config.routing, declared(&config.keys));
+            worker.registry.reconfigure(Reconfigure { routing, declared });
+        }
+        if restart.is_empty() {
+            log::info!("configuration applied: keys={}", config.keys.len());
+        } else {
+            let parts = restart.join(",");
+            log::warn!("configuration applied in part: needs_restart={parts}");
+        }
+    }
+
     /// Takes nothing new any more and lets calls in flight finish, then closes tunnels, then waits
     /// for connections to close.
     async fn drain(&self) -> Ended {
@@ -181,13 +203,75 @@ impl Gateway {
             worker.registry.drain(None);
             worker.entry.drain().await;
         }
-        log::info!("draining: calls={} grace={:?}", self.calls.used(), self.drain_grace);
-        let finished = empty(&self.calls, self.drain_grace).await;
+        let grace = self.live.config.drain_grace;
+        log::info!("draining: calls={} grace={:?}", self.live.calls.used(), grace);
+        let finished = empty(&self.live.calls, grace).await;
         for worker in &self.workers {
             worker.registry.drain(Some(TunnelEnd::Draining));
         }
-        empty(&self.connections, CLOSE_GRACE).await;
+        empty(self.live.door.open(), CLOSE_GRACE).await;
         if finished { Ended::Drained } else { Ended::GraceOver }
+    }
+}
+
+impl Live {
+    fn new(config: Config) -> Self {
+        warn_of_expired(&config.keys);
+        let limits = &config.limits;
+        let connections = Allowance::new(limits.connections_max);
+        Self {
+            limits: LiveLimits::new(limits.clone()),
+            keys: watch::Sender::new(Arc::new(config.keys.clone())),
+            guesses: Arc::new(Mutex::new(Guesses::new(limits.bad_keys_per_minute_max))),
+            calls: Allowance::new(limits.calls_max),
+            gathering: Allowance::new(limits.gathered_bytes_max),
+            door: Door::new(connections, limits.connections_per_address_max),
+            config,
+        }
+    }
+
+    fn wire(&self, phase: watch::Receiver<Phase>) -> WireSettings {
+        WireSettings {
+            keys: self.keys.subscribe(),
+            guesses: self.guesses.clone(),
+            require_caller_key: self.config.require_caller_key,
+            keepalive: self.config.keepalive,
+            phase,
+            gathering: self.gathering.clone(),
+        }
+    }
+
+    /// Puts another configuration in force; returns the parts of it that need a restart.
+    fn apply(&mut self, next: Config) -> Vec<&'static str> {
+        let restart = self.config.needs_restart(&next);
+        let Config { keys, limits, log_level, routing, drain_grace, .. } = next;
+        warn_of_expired(&keys);
+        self.config = Config {
+            keys: keys.in_place_of(&self.config.keys),
+            limits,
+            log_level,
+            routing,
+            drain_grace,
+            ..self.config.clone()
+        };
+        let limits = &self.config.limits;
+        self.calls.resize(limits.calls_max);
+        self.gathering.resize(limits.gathered_bytes_max);
+        self.door.resize(limits.connections_max, limits.connections_per_address_max);
+        // The table is only counted in: a panic in between leaves it usable.
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        guesses.resize(limits.bad_keys_per_minute_max);
+        self.limits.replace(limits.clone());
+        observe::log::set_level(log_level);
+        self.keys.send_replace(Arc::new(self.config.keys.clone()));
+        restart
+    }
+}
+
+/// A key whose time is up is no mistake: a restart must not fail for it.
+fn warn_of_expired(keys: &Keyring) {
+    for id in keys.expired(SystemTime::now()) {
+        log::warn!("key expired: key={id}");
     }
 }
 
@@ -216,7 +300,7 @@ async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, Roles, SocketA
 
 /// Names that a key names exactly are known before anybody has registered them.
 fn declared(keys: &Keyring) -> Vec<ServiceName> {
-    keys.grants().flat_map(KeyGrant::exact_names).map(ServiceName::new).collect()
+    keys.grants().flat_map(|grant| grant.register.exact_names()).map(ServiceName::new).collect()
 }
 
 /// Starts all registries first: each worker needs the others'.
@@ -261,10 +345,9 @@ fn start_worker(
     let entry = worker.entry.clone();
     let wire = Wire {
         worker,
-        keyring: wire.keyring,
+        keys: wire.keys,
         guesses: wire.guesses,
         require_caller_key: wire.require_caller_key,
-        metadata_limit: wire.metadata_limit,
         keepalive: wire.keepalive,
         gathering: wire.gathering,
         phase: wire.phase,

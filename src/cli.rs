@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use adit::auth::key::ApiKey;
-use adit::config::{self, Environment, Explained, KEY_VARIABLE, KEY_VARIABLE_ID};
+use adit::config::{self, ConfigError, Environment, Explained, KEY_VARIABLE, KEY_VARIABLE_ID};
 use clap::{Parser, Subcommand};
 
 /// A gateway for gRPC services that cannot be dialled.
@@ -76,9 +76,13 @@ pub(crate) enum KeyCommand {
 }
 
 /// Reads the configuration, or says everything that is wrong with it.
-pub(crate) fn load(path: &Path) -> Result<Explained, String> {
-    config::load(path, &Environment::of_process())
-        .map_err(|error| format!("the configuration {} is refused:\n{error}", path.display()))
+fn load(path: &Path) -> Result<Explained, String> {
+    config::load(path, &Environment::of_process()).map_err(|error| refused(path, &error))
+}
+
+/// Says that there is no configuration, and why.
+pub(crate) fn refused(path: &Path, error: &ConfigError) -> String {
+    format!("the configuration {} is refused:\n{error}", path.display())
 }
 
 /// Says what is right about the configuration, in one line.
@@ -119,7 +123,7 @@ fn sources(path: &Path, explained: &Explained) -> String {
         // Writing to a text does not fail.
         let _ = writeln!(lines, "{source} ({})", variable.unwrap_or(&file));
     }
-    if explained.config.keys.grants().any(|grant| grant.id == KEY_VARIABLE_ID) {
+    if explained.config.keys.grants().any(|grant| grant.id() == KEY_VARIABLE_ID) {
         let _ = writeln!(lines, "one more key, with the id {KEY_VARIABLE_ID} ({KEY_VARIABLE})");
     }
     lines
@@ -131,7 +135,7 @@ pub(crate) fn new_key(id: &str) -> Result<ExitCode, String> {
     print(&format!(
         "The key, to be given to the service (it is shown only now):\n\n  {}\n\n\
          For \"keys\" in the gateway's configuration:\n\n  \
-         {{ \"id\": \"{id}\", \"sha256\": \"{}\", \"services\": [\"*\"] }}\n",
+         {{ \"id\": \"{id}\", \"sha256\": \"{}\", \"register\": [\"*\"] }}\n",
         key.reveal(),
         key.digest(),
     ))

@@ -6,4 +6,5 @@ pub mod auth;
 pub mod config;
 pub mod grpc;
 pub mod observe;
+pub mod reload;
 pub mod tunnel;

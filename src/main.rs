@@ -7,11 +7,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use adit::app::{Ended, Gateway};
-use adit::auth::KeyGrant;
 use adit::auth::key::ApiKey;
-use adit::auth::pattern::NamePattern;
-use adit::config::Config;
 use adit::observe;
+use adit::reload::Source;
 use clap::Parser;
 use cli::{Arguments, Command, KeyCommand, say};
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,32 +39,31 @@ fn main() -> ExitCode {
 }
 
 fn serve(path: &Path) -> Result<ExitCode, String> {
-    let mut config = cli::load(path)?.config;
+    let refused = |error| cli::refused(path, &error);
+    let mut source = Source::new(path);
+    let mut config = source.read().map_err(refused)?;
     observe::log::start(config.log_level);
     for warning in &config.warnings {
         log::warn!("configuration: {warning}");
     }
-    let run_key = config.needs_key_for_run().then(|| add_run_key(&mut config)).transpose()?;
+    if config.needs_key_for_run() {
+        source = source.with_run_key(ApiKey::generate().map_err(|error| error.to_string())?);
+        config = source.read().map_err(refused)?;
+    }
     let system = actix_rt::System::new();
     let ended = system.block_on(async move {
         // Before anybody can know that it is up, and stop it.
-        let stop = stop_signals().map_err(|error| format!("no signal handlers: {error}"))?;
+        let no_signals = |error| format!("no signal handlers: {error}");
+        let stop = stop_signals().map_err(no_signals)?;
+        let reloads = source.clone().watch().map_err(no_signals)?;
         let gateway = Gateway::start(config).await.map_err(|error| error.to_string())?;
-        announce(&gateway, run_key.as_ref());
-        Ok::<_, String>(gateway.run(stop).await)
+        announce(&gateway, source.run_key());
+        Ok::<_, String>(gateway.run(stop, reloads).await)
     })?;
     Ok(match ended {
         Ended::Drained | Ended::GraceOver => ExitCode::SUCCESS,
         Ended::Forced | Ended::Broken => ExitCode::FAILURE,
     })
-}
-
-/// Without any key nobody could open a tunnel: on loopback, one is made for this run.
-fn add_run_key(config: &mut Config) -> Result<ApiKey, String> {
-    let key = ApiKey::generate().map_err(|error| error.to_string())?;
-    let grant = KeyGrant { id: "run".to_owned(), services: vec![NamePattern::Any], stream: false };
-    config.keys.add(key.digest(), grant).map_err(|error| error.to_string())?;
-    Ok(key)
 }
 
 fn announce(gateway: &Gateway, run_key: Option<&ApiKey>) {

@@ -16,7 +16,7 @@ use source::{
 const LAYERS: [(&str, &[&str]); 6] = [
     ("tunnel", &["tunnel"]),
     ("observe", &["observe"]),
-    ("auth", &["auth"]),
+    ("auth", &["auth", "tunnel"]),
     ("actors", &["actors", "observe", "tunnel"]),
     ("grpc", &["grpc", "actors", "auth", "observe", "tunnel"]),
     // It knows the settings of each part; no part knows it.

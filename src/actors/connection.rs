@@ -14,15 +14,16 @@ use crate::tunnel::directory::Standing;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
-use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::LastSeen;
 use crate::tunnel::outbox::Withdrawn;
+use crate::tunnel::quota::KeyQuota;
 
 use super::answering::{AnswerFrame, Answering};
 use super::credit::Credit;
 use super::down::Down;
 use super::farewell::count_panic;
 use super::heartbeat::{Beat, HeartbeatHandle, Watch};
+use super::live::LiveLimits;
 use super::registry::{
     CallFailed, CallLeft, Carry, CloseTunnel, ForwardResponse, Line, OfferTunnel, RegistryHandle,
     TakeBack, TunnelOpened,
@@ -73,8 +74,8 @@ pub struct Opening {
     pub tunnel: TunnelId,
     /// The worker it lives on.
     pub worker: WorkerId,
-    /// The id of the key that opened it.
-    pub key: String,
+    /// The key that opened it, and how many tunnels that may have.
+    pub key: KeyQuota,
     /// The names it may serve.
     pub services: Vec<ServiceName>,
     /// What its peer can do.
@@ -112,7 +113,7 @@ pub struct Surroundings {
     /// The worker's supervisor.
     pub heartbeat: HeartbeatHandle,
     /// How much of everything.
-    pub limits: Arc<Limits>,
+    pub limits: LiveLimits,
 }
 
 impl ConnectionHandle {
@@ -308,7 +309,8 @@ impl Handler<Carry> for Connection {
     fn handle(&mut self, Carry { request, head, frame, opening }: Carry, _: &mut Self::Context) {
         let is_opening = opening.is_some();
         if let Some(caller) = opening {
-            let answering = Answering::new(caller, head.unread.clone(), &self.surroundings.limits);
+            let answering =
+                Answering::new(caller, head.unread.clone(), &self.surroundings.limits.now());
             self.calls.insert(request, answering);
         }
         // What a caller says after the answer is complete has nowhere to go.

@@ -20,7 +20,7 @@
 //!
 //! The rest are not actors: [`traffic`] is what travels between them, [`credit`] and [`down`] are
 //! a tunnel's outgoing queue, [`answering`] puts one answer together, [`alarm`] is the one timer
-//! of a worker, [`worker`] is one of each permanent actor.
+//! of a worker, [`live`] the limits in force, [`worker`] is one of each permanent actor.
 
 pub mod alarm;
 pub mod answering;
@@ -30,6 +30,7 @@ pub mod down;
 pub mod entry;
 pub mod farewell;
 pub mod heartbeat;
+pub mod live;
 pub mod pending;
 pub mod registry;
 #[cfg(test)]

@@ -15,11 +15,11 @@ use crate::tunnel::allowance::Hold;
 use crate::tunnel::call::{Call, Frame, Order, Said};
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::RequestId;
-use crate::tunnel::limits::Limits;
 
 use super::alarm::{Alarm, AlarmClock, Expired};
 use super::credit::Credit;
 use super::farewell::count_panic;
+use super::live::LiveLimits;
 use super::now;
 use super::registry::{Carried, Carry, ForwardRequest, Inquire, Outcome, RegistryHandle};
 use super::traffic::{Ending, Message, Part, RequestHead};
@@ -140,7 +140,7 @@ pub struct Surroundings {
     /// The worker's alarm clock.
     pub clock: AlarmClock,
     /// How much of everything.
-    pub limits: Arc<Limits>,
+    pub limits: LiveLimits,
 }
 
 /// One call.
@@ -217,7 +217,7 @@ impl Pending {
                 }
             }
             Order::AwaitHalfClose => {
-                let at = now() + self.surroundings.limits.half_close_timeout;
+                let at = now() + self.surroundings.limits.now().half_close_timeout;
                 self.half_close = Some(self.alarm(at, Expired::HalfClose, ctx));
                 self.caller.tell(Reply::AwaitHalfClose);
             }
@@ -254,13 +254,13 @@ impl Pending {
 
     fn opened(&mut self, carried: Carried, whole: bool, ctx: &mut Context<Self>) {
         if carried.line.plain && self.deadline.is_none() {
-            let at = now() + self.surroundings.limits.plain_call_timeout;
+            let at = now() + self.surroundings.limits.now().plain_call_timeout;
             self.deadline = Some(self.alarm(at, Expired::Deadline, ctx));
         }
         if !whole {
             self.caller.tell(Reply::GoOn {
                 tunnel_queue: carried.line.credit.clone(),
-                call_queue: Credit::new(self.surroundings.limits.call_queue_bytes_max),
+                call_queue: Credit::new(self.surroundings.limits.now().call_queue_bytes_max),
             });
         }
         if let Some(mut before) = self.carried.replace(carried) {

@@ -20,16 +20,17 @@ use actix::prelude::*;
 use tokio::sync::mpsc;
 
 use crate::observe::tally::{Count, count};
-use crate::tunnel::admission::{Quota, Rejection};
+use crate::tunnel::admission::Rejection;
 use crate::tunnel::call::Frame;
 use crate::tunnel::directory::{Directory, Entry, NoPick, Standing, Wish};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{ServiceName, TunnelId, WorkerId};
-use crate::tunnel::limits::Limits;
+use crate::tunnel::quota::Quota;
 use crate::tunnel::switchboard::{Refusal, Refused, Switchboard};
 
 use super::farewell::PermanentFarewell;
+use super::live::LiveLimits;
 use super::now;
 use super::traffic::Part;
 
@@ -37,7 +38,7 @@ pub use handle::{RegistryHandle, Settings};
 pub use messages::{
     AttachTunnel, CallFailed, CallLeft, CallUnseen, Carried, Carry, CloseTunnel, DetachTunnel,
     Drain, ForwardRequest, ForwardResponse, HangUp, Inquire, Line, Meet, OfferTunnel, OpenHere,
-    Outcome, SetStanding, TakeBack, TunnelClosed, TunnelOpened,
+    Outcome, Reconfigure, SetStanding, TakeBack, TunnelClosed, TunnelOpened,
 };
 
 /// How often a call is offered to another tunnel before it is refused.
@@ -55,7 +56,7 @@ pub struct Registry {
     quota: Quota,
     /// Kept by registry 0: what to count out when a tunnel goes.
     admitted: HashMap<TunnelId, (Arc<Line>, Vec<ServiceName>)>,
-    limits: Arc<Limits>,
+    limits: LiveLimits,
     draining: bool,
     sweep: Option<SpawnHandle>,
     /// State of the generator that breaks ties between tunnels (splitmix64: quality does not
@@ -70,7 +71,8 @@ impl Registry {
         settings: &Settings,
         died: mpsc::UnboundedSender<&'static str>,
     ) -> Self {
-        let Settings { routing, limits, declared } = settings;
+        let Settings { routing, limits: live, declared } = settings;
+        let limits = live.now();
         Self {
             worker,
             directory: Directory::new(
@@ -83,7 +85,7 @@ impl Registry {
             registries: Vec::new(),
             quota: Quota::default(),
             admitted: HashMap::new(),
-            limits: limits.clone(),
+            limits: live.clone(),
             draining: false,
             sweep: None,
             coin: worker.0 as u64,
@@ -179,7 +181,7 @@ impl Registry {
         if self.draining {
             return Err(Rejection::Draining);
         }
-        self.quota.enter(&offer.line.key, &offer.services, &self.limits)
+        self.quota.enter(&offer.line.key, &offer.services, &self.limits.now())
     }
 
     /// Frees the slots of calls that have been leaving for long enough, now and when the next is
@@ -228,6 +230,17 @@ impl Handler<Meet> for Registry {
     }
 }
 
+impl Handler<Reconfigure> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, message: Reconfigure, _: &mut Self::Context) {
+        let limits = self.limits.now();
+        let Reconfigure { routing, declared } = message;
+        self.directory.reconfigure(routing, limits.names_remembered_max, declared);
+        self.board.reconfigure(limits.calls_per_tunnel_max, limits.cancel_timeout);
+    }
+}
+
 impl Handler<OfferTunnel> for Registry {
     type Result = ();
 
@@ -262,7 +275,7 @@ impl Handler<TunnelClosed> for Registry {
     fn handle(&mut self, TunnelClosed { tunnel }: TunnelClosed, _: &mut Self::Context) {
         // A tunnel that was not admitted is nowhere announced.
         let Some((line, services)) = self.admitted.remove(&tunnel) else { return };
-        self.quota.leave(&line.key, &services);
+        self.quota.leave(&line.key.key, &services);
         self.announce(&DetachTunnel { tunnel });
     }
 }

@@ -28,6 +28,7 @@ use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::{LastSeen, Patience};
+use crate::tunnel::quota::KeyQuota;
 
 pub(crate) use super::now;
 
@@ -37,6 +38,7 @@ use super::credit::Credit;
 use super::down::{DownEnd, down};
 use super::entry::{Admit, EntryHandle};
 use super::heartbeat::HeartbeatHandle;
+use super::live::LiveLimits;
 use super::pending::{self, PendingHandle, Reply};
 use super::registry::{
     self, CallLeft, Carried, Carry, CloseTunnel, ForwardRequest, ForwardResponse, Line,
@@ -106,7 +108,7 @@ pub(crate) async fn patiently<T>(what: impl Future<Output = T>) -> T {
 
 /// One of each permanent actor, and as many registries as asked for, all on this thread.
 pub(crate) struct Stage {
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) limits: LiveLimits,
     pub(crate) registries: Vec<RegistryHandle>,
     pub(crate) heartbeat: HeartbeatHandle,
     pub(crate) entry: EntryHandle,
@@ -124,7 +126,7 @@ impl Stage {
     pub(crate) fn with(workers: usize, limits: Limits) -> Self {
         tokio::time::pause();
         let (death, died) = mpsc::unbounded_channel();
-        let limits = Arc::new(limits);
+        let limits = LiveLimits::new(limits);
         let settings = registry_settings(&limits);
         let start = |worker| RegistryHandle::start(WorkerId(worker), &settings, death.clone());
         let registries: Vec<_> = (0..workers).map(start).collect();
@@ -132,7 +134,7 @@ impl Stage {
             registry.meet(registries.clone());
         }
         let clock = AlarmClock::start();
-        let calls = Allowance::new(limits.calls_max);
+        let calls = Allowance::new(limits.now().calls_max);
         let first = registries[0].clone();
         let surroundings = pending::Surroundings {
             registry: first.clone(),
@@ -166,11 +168,11 @@ impl Stage {
         let (opened, heard_opened) = probe();
         let id = TunnelId::random();
         let line = Arc::new(Line {
-            key: peer.key.to_owned(),
+            key: KeyQuota::unlimited(peer.key),
             carry,
             left,
             close,
-            credit: Credit::new(self.limits.tunnel_queue_bytes_max),
+            credit: Credit::new(self.limits.now().tunnel_queue_bytes_max),
             load: Arc::default(),
             plain: peer.plain,
         });
@@ -205,13 +207,13 @@ impl Stage {
     pub(crate) fn open(&self, peer: Peer) -> Tunnel {
         let (down, down_end) = down();
         let (heard, sent) = (LastSeen::new(now()), LastSeen::new(now()));
-        let credit = Credit::new(self.limits.tunnel_queue_bytes_max);
-        let buffer = Allowance::new(self.limits.tunnel_buffer_bytes_max);
+        let credit = Credit::new(self.limits.now().tunnel_queue_bytes_max);
+        let buffer = Allowance::new(self.limits.now().tunnel_buffer_bytes_max);
         let Peer { worker, key, service, streams, cancels, plain } = peer;
         let opening = Opening {
             tunnel: TunnelId::random(),
             worker: WorkerId(worker),
-            key: key.to_owned(),
+            key: KeyQuota::unlimited(key),
             services: vec![ServiceName::new(service)],
             abilities: Abilities { plain, streams, cancels },
             down,
@@ -256,7 +258,7 @@ impl Stage {
     }
 }
 
-pub(crate) fn registry_settings(limits: &Arc<Limits>) -> registry::Settings {
+pub(crate) fn registry_settings(limits: &LiveLimits) -> registry::Settings {
     let routing = Routing { startup_grace: Duration::ZERO, ..Routing::default() };
     registry::Settings { routing, limits: limits.clone(), declared: Vec::new() }
 }

@@ -33,6 +33,8 @@ pub struct RequestHead {
     pub deadline: Option<Instant>,
     /// What the caller's connection, with all its calls, holds of answers that it has not taken.
     pub unread: Allowance,
+    /// The call's place among those of its caller's key, for as long as anybody needs the head.
+    pub slot_of_key: Option<Hold>,
 }
 
 /// One message, without gRPC's five-byte prefix.

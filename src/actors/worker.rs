@@ -1,17 +1,15 @@
 //! One worker: an arbiter with one of each permanent actor on it.
 
-use std::sync::Arc;
-
 use tokio::sync::mpsc;
 
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::id::WorkerId;
-use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::Patience;
 
 use super::alarm::AlarmClock;
 use super::entry::EntryHandle;
 use super::heartbeat::HeartbeatHandle;
+use super::live::LiveLimits;
 use super::registry::RegistryHandle;
 use super::{connection, pending};
 
@@ -19,7 +17,7 @@ use super::{connection, pending};
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How much of everything.
-    pub limits: Arc<Limits>,
+    pub limits: LiveLimits,
     /// How long tunnels may be silent.
     pub patience: Patience,
     /// All calls of the gateway.

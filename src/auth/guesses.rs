@@ -43,6 +43,11 @@ impl Guesses {
         Self { per_minute_max, addresses: HashMap::new() }
     }
 
+    /// Lets so many pass from now on.
+    pub fn resize(&mut self, per_minute_max: usize) {
+        self.per_minute_max = per_minute_max;
+    }
+
     /// A wrong key has come from `address`.
     pub fn wrong_key(&mut self, address: IpAddr, now: Instant) -> Judgement {
         let address = network(address);

@@ -185,7 +185,7 @@ mod tests {
             { "address": "10.0.0.1:50051", "serves": ["tunnels"] }
         ],
         "workers": 2,
-        "keys": [ { "id": "edge", "key_env": "EDGE_KEY", "services": ["*"] } ],
+        "keys": [ { "id": "edge", "key_env": "EDGE_KEY", "register": ["*"] } ],
         "callers": { "require_key": false },
         "routing": { "match_unqualified": false, "startup_grace": "1s", "name_retention": "2m" },
         "heartbeat": { "interval": "3s", "late_after": "4s", "dead_after": "5s" },

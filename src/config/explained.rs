@@ -153,7 +153,7 @@ mod tests {
         let printed = explained.effective();
         assert_eq!(printed["limits"]["calls_max"], 5);
         assert_eq!(printed["heartbeat"]["late_after"], "1m");
-        assert_eq!(printed["keys"][0]["services"], Value::from(vec!["*"]));
+        assert_eq!(printed["keys"][0]["register"], Value::from(vec!["*"]));
         let without = Environment::from_iter([("EDGE_KEY", KEY)]);
         let again = parse(&printed.to_string(), &without).unwrap();
         assert_eq!(format!("{again:?}"), format!("{:?}", explained.config));

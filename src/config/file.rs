@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::Listener;
 use super::limits::LimitsFile;
+use super::moment::Moment;
 use super::shapes::{Count, Section};
 use super::units::{Span, more_than_zero};
 use crate::grpc::keepalive::Keepalive;
@@ -19,6 +20,9 @@ pub(super) const WORKERS_MAX: usize = 256;
 
 /// As long as other gateways wait; orchestrators commonly kill after the same time.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(30);
+
+/// More names than this in one list are a slip, and each is compared with what a program registers.
+pub(super) const PATTERNS_MAX: usize = 1_000;
 
 /// A list. An item that could not be read is `None`, so that the others keep their places.
 pub(super) type List<T> = Option<Vec<Option<T>>>;
@@ -80,13 +84,45 @@ pub(super) struct KeyFile {
     /// The environment variable that has the key itself. Left out, there is `sha256`.
     #[schemars(regex(pattern = r"^[A-Za-z0-9_]+$"))]
     pub(super) key_env: Option<String>,
-    /// The names that its holder may register: `demo.Greeter`, `demo.*` (all that begins with
-    /// `demo.`) or `*`. Those written out in full count as known from the start.
-    #[schemars(length(min = 1), extend("default" = ["*"]))]
-    pub(super) services: List<String>,
+    /// When the key is good no more. Left out, never.
+    pub(super) expires: Option<Moment>,
+    /// The SHA-256 of the key that this one takes the place of, and which is good too. Left out, there
+    /// is none.
+    #[schemars(regex(pattern = r"^[0-9A-Fa-f]{64}$"), extend("writeOnly" = true))]
+    pub(super) old_sha256: Option<String>,
+    /// When that older key is good no more. Left out, `expires`.
+    pub(super) old_expires: Option<Moment>,
+    /// The names that its tunnels may serve: `demo.Greeter`, `demo.*` (all that begins with `demo.`)
+    /// or `*`. Those written out in full count as known from the start, and belong to the keys that
+    /// write them out.
+    #[schemars(length(max = PATTERNS_MAX), extend("default" = ["*"], "x-formerly" = "services"))]
+    pub(super) register: List<String>,
+    /// The services that its holder may call, written likewise.
+    #[schemars(length(max = PATTERNS_MAX), extend("default" = ["*"]))]
+    pub(super) call: List<String>,
+    /// Others may serve the names that `register` writes out.
+    #[schemars(extend("default" = false))]
+    pub(super) shared: Option<bool>,
     /// Features that programs with this key get without asking.
     #[schemars(extend("default" = [], "uniqueItems" = true))]
     pub(super) features: List<Feature>,
+    #[serde(default)]
+    pub(super) limits: Section<KeyLimitsFile>,
+}
+
+/// Limits of what one key does, beside those for everybody; each more than zero.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[expect(clippy::struct_field_names, reason = "named as in `limits`, where not all are counts")]
+pub(super) struct KeyLimitsFile {
+    /// Its tunnels at once. Left out, `limits.tunnels_per_key_max`.
+    #[schemars(transform = more_than_zero)]
+    pub(super) tunnels_max: Option<Count>,
+    /// Different names that its tunnels serve together. Left out, there is no limit.
+    #[schemars(transform = more_than_zero)]
+    pub(super) services_max: Option<Count>,
+    /// Calls in flight that its holders make. Left out, there is no limit.
+    #[schemars(transform = more_than_zero)]
+    pub(super) calls_max: Option<Count>,
 }
 
 /// What a key can grant to programs that do not ask.

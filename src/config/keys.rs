@@ -3,14 +3,18 @@
 //! No message repeats a value: a key may be in the wrong place.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::environment::Environment;
 use super::file::{Feature, KeyFile, List};
 use super::mistakes::Mistakes;
-use super::shapes::Section;
+use super::moment::Moment;
+use super::shapes::{Count, Section};
 use crate::auth::key::{ApiKey, KeyDigest};
-use crate::auth::pattern::NamePattern;
-use crate::auth::{KeyGrant, KeyRefused, Keyring};
+use crate::auth::{KeyGrant, KeyRefused, Keyring, Scope};
+use crate::tunnel::allowance::Allowance;
+use crate::tunnel::quota::KeyQuota;
 
 /// A key in this environment variable is one more, for all names.
 pub const KEY_VARIABLE: &str = "ADIT_API_KEY";
@@ -35,11 +39,12 @@ pub(super) fn used(
         let path = format!("keys[{index}]");
         // A key whose id is unusable still has its other fields checked, under its path for an id.
         let id = id(&path, key.id.as_deref(), &mut ids, mistakes).unwrap_or_else(|| path.clone());
-        let services = services(&path, key.services.as_deref(), mistakes);
-        let stream = stream(&path, key.features.as_deref(), mistakes);
+        let grant = Arc::new(grant(&path, &id, &key, mistakes));
+        let expires = key.expires.map(Moment::time);
         if let Some((path, digest)) = digest(&path, &key, environment, mistakes) {
-            add(&path, digest, KeyGrant { id, services, stream }, &mut ring, mistakes);
+            add(&path, digest, &grant, expires, &mut ring, mistakes);
         }
+        add_old(&path, &key, &grant, &mut ring, mistakes);
     }
     ring
 }
@@ -51,25 +56,70 @@ fn add_from_environment(
     mistakes: &mut Mistakes,
 ) {
     let Some(text) = environment.value(KEY_VARIABLE) else { return };
-    let id = KEY_VARIABLE_ID.to_owned();
-    ids.insert(id.clone(), KEY_VARIABLE.to_owned());
+    ids.insert(KEY_VARIABLE_ID.to_owned(), KEY_VARIABLE.to_owned());
     if let Some(key) = mistakes.note(KEY_VARIABLE, ApiKey::from_plain(text)) {
-        let grant = KeyGrant { id, services: vec![NamePattern::Any], stream: false };
-        add(KEY_VARIABLE, key.digest(), grant, ring, mistakes);
+        let grant = Arc::new(KeyGrant::unlimited(KEY_VARIABLE_ID));
+        add(KEY_VARIABLE, key.digest(), &grant, None, ring, mistakes);
+    }
+}
+
+/// The key that this one takes the place of: it is good as well, until its own date.
+fn add_old(
+    path: &str,
+    key: &KeyFile,
+    grant: &Arc<KeyGrant>,
+    ring: &mut Keyring,
+    mistakes: &mut Mistakes,
+) {
+    let path_of_digest = format!("{path}.old_sha256");
+    let Some(hex) = &key.old_sha256 else {
+        if key.old_expires.is_some() && !mistakes.touch(&path_of_digest) {
+            mistakes.add(format!("{path}.old_expires"), "there is no old_sha256 to expire");
+        }
+        return;
+    };
+    if let Some(digest) = mistakes.note(&path_of_digest, hex.parse()) {
+        let expires = key.old_expires.or(key.expires).map(Moment::time);
+        add(&path_of_digest, digest, grant, expires, ring, mistakes);
     }
 }
 
 fn add(
     path: &str,
     digest: KeyDigest,
-    grant: KeyGrant,
+    grant: &Arc<KeyGrant>,
+    expires: Option<SystemTime>,
     ring: &mut Keyring,
     mistakes: &mut Mistakes,
 ) {
-    match ring.add(digest, grant) {
+    match ring.add(digest, grant, expires) {
         // The ids have been checked by themselves.
         Ok(()) | Err(KeyRefused::DuplicateId) => {}
         Err(refused) => mistakes.add(path, refused),
+    }
+}
+
+fn grant(path: &str, id: &str, key: &KeyFile, mistakes: &mut Mistakes) -> KeyGrant {
+    let limits = &key.limits.0;
+    let mut limit = |name: &str, written: Option<Count>| {
+        if written == Some(Count(0)) {
+            mistakes.add(format!("{path}.limits.{name}"), "must be more than zero");
+        }
+        written.map_or(usize::MAX, |Count(max)| max)
+    };
+    let quota = KeyQuota {
+        key: id.to_owned(),
+        tunnels_max: limit("tunnels_max", limits.tunnels_max),
+        services_max: limit("services_max", limits.services_max),
+    };
+    let calls = Allowance::new(limit("calls_max", limits.calls_max));
+    KeyGrant {
+        register: scope(&format!("{path}.register"), key.register.as_deref(), mistakes),
+        call: scope(&format!("{path}.call"), key.call.as_deref(), mistakes),
+        shared: key.shared.unwrap_or(false),
+        stream: stream(path, key.features.as_deref(), mistakes),
+        quota,
+        calls,
     }
 }
 
@@ -151,26 +201,14 @@ fn digest_of_variable(
     mistakes.note(path, ApiKey::from_plain(text)).map(|key| key.digest())
 }
 
-/// The patterns: all names unless the file says which.
-fn services(
-    path: &str,
-    written: Option<&[Option<String>]>,
-    mistakes: &mut Mistakes,
-) -> Vec<NamePattern> {
-    let Some(written) = written else {
-        return vec![NamePattern::Any];
-    };
-    if written.is_empty() {
-        let text = "names no service; leave it out for all, or take the key out";
-        mistakes.add(format!("{path}.services"), text);
-    }
+/// The patterns: all names unless the file says which, and none if it says that there are none.
+fn scope(path: &str, written: Option<&[Option<String>]>, mistakes: &mut Mistakes) -> Scope {
+    let Some(written) = written else { return Scope::all() };
     let written = written.iter().enumerate();
     let written = written.filter_map(|(index, text)| Some((index, text.as_ref()?)));
-    written
-        .filter_map(|(index, text)| {
-            mistakes.note(&format!("{path}.services[{index}]"), text.parse())
-        })
-        .collect()
+    let patterns = written
+        .filter_map(|(index, text)| mistakes.note(&format!("{path}[{index}]"), text.parse()));
+    Scope::of(patterns.collect())
 }
 
 /// Whether the key grants `stream`, the only feature there is.
@@ -194,7 +232,7 @@ mod tests {
     #[test]
     fn a_key_comes_from_its_digest_from_its_variable_or_from_the_environment() {
         let written = format!(
-            r#"[ {{"id": "bots", "sha256": "{}", "services": ["demo.*"], "features": ["stream"]}},
+            r#"[ {{"id": "bots", "sha256": "{}", "register": ["demo.*"], "features": ["stream"]}},
                  {{"id": "edge", "key_env": "EDGE_KEY"}} ]"#,
             KeyDigest::of(PLAIN.as_bytes())
         );
@@ -202,13 +240,51 @@ mod tests {
         let (ring, mistakes) = read(&written, &[("EDGE_KEY", OTHER), ("ADIT_API_KEY", third)]);
         assert_eq!(mistakes, Vec::<String>::new());
 
-        let bots = ring.check(PLAIN.as_bytes()).unwrap();
-        assert!(bots.id == "bots" && bots.stream);
-        assert!(bots.allows("demo.Echo") && !bots.allows("chat.Room"));
-        let edge = ring.check(OTHER.as_bytes()).unwrap();
-        assert!(edge.id == "edge" && !edge.stream && edge.allows("chat.Room"));
-        let env = ring.check(third.as_bytes()).unwrap();
-        assert!(env.id == "env" && env.allows("chat.Room"));
+        let bots = grant_of(&ring, PLAIN);
+        assert!(bots.id() == "bots" && bots.stream);
+        assert!(bots.register.allows("demo.Echo") && !bots.register.allows("chat.Room"));
+        let edge = grant_of(&ring, OTHER);
+        assert!(edge.id() == "edge" && !edge.stream && edge.register.allows("chat.Room"));
+        let env = grant_of(&ring, third);
+        assert!(env.id() == "env" && env.register.allows("chat.Room"));
+    }
+
+    #[test]
+    fn a_key_says_what_it_may_do_how_much_and_until_when() {
+        let written = format!(
+            r#"[ {{"id": "bots", "key_env": "K1", "expires": "2027-03-31", "old_sha256": "{}",
+                  "old_expires": "2026-01-01T00:00:00Z", "register": [], "call": ["demo.*"],
+                  "shared": true,
+                  "limits": {{"tunnels_max": 2, "services_max": 3, "calls_max": 4}}}} ]"#,
+            KeyDigest::of(OTHER.as_bytes())
+        );
+        let (ring, mistakes) = read(&written, &[("K1", PLAIN)]);
+        assert_eq!(mistakes, Vec::<String>::new());
+        let bots = grant_of(&ring, PLAIN);
+        assert!(!bots.register.allows("demo.Echo") && bots.call.allows("demo.Echo") && bots.shared);
+        assert_eq!((bots.quota.tunnels_max, bots.quota.services_max), (2, 3));
+        assert_eq!(bots.calls.limit(), 4);
+        assert!(Arc::ptr_eq(&bots, &grant_of(&ring, OTHER)));
+        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().into();
+        assert!(ring.check(OTHER.as_bytes(), at("2026-01-01T00:00:00Z")).is_err());
+        assert!(ring.check(PLAIN.as_bytes(), at("2027-03-31T23:59:59Z")).is_ok());
+        assert!(ring.check(PLAIN.as_bytes(), at("2027-04-01T00:00:00Z")).is_err());
+    }
+
+    #[test]
+    fn dates_limits_and_old_keys_are_checked() {
+        let written = r#"[ {"id": "a", "key_env": "K1", "old_expires": "2027-01-01",
+                            "limits": {"calls_max": 0}},
+                           {"id": "b", "key_env": "K2", "old_sha256": "x"} ]"#;
+        assert_eq!(
+            read(written, &[("K1", PLAIN), ("K2", OTHER)]).1,
+            [
+                "keys[0].limits.calls_max: must be more than zero",
+                "keys[0].old_expires: there is no old_sha256 to expire",
+                "keys[1].old_sha256: must be the 64 hex digits of the key's SHA-256, \
+                 as `adit key new` prints them",
+            ]
+        );
     }
 
     #[test]
@@ -271,15 +347,19 @@ mod tests {
     }
 
     #[test]
-    fn services_and_features_are_checked_one_by_one() {
-        let written = r#"[ {"id": "a", "key_env": "K1", "services": ["demo.*", "de*mo", ""]},
-            {"id": "b", "key_env": "K2", "services": [], "features": ["stream", "stream"]} ]"#;
+    fn names_and_features_are_checked_one_by_one() {
+        let written = r#"[ {"id": "a", "key_env": "K1", "register": ["demo.*", "de*mo", ""]},
+            {"id": "b", "key_env": "K2", "call": ["/"], "features": ["stream", "stream"]} ]"#;
         let (_, mistakes) = read(written, &[("K1", PLAIN), ("K2", OTHER)]);
-        let paths = ["keys[0].services[1]", "keys[0].services[2]", "keys[1].services: "];
+        let paths = ["keys[0].register[1]", "keys[0].register[2]", "keys[1].call[0]"];
         for (mistake, path) in mistakes.iter().zip(paths) {
             assert!(mistake.starts_with(path), "{mistake}");
         }
         assert_eq!(mistakes[3], "keys[1].features: names the same twice");
+    }
+
+    fn grant_of(ring: &Keyring, key: &str) -> Arc<KeyGrant> {
+        ring.check(key.as_bytes(), SystemTime::UNIX_EPOCH).unwrap().grant
     }
 
     fn read(written: &str, variables: &[(&str, &str)]) -> (Keyring, Vec<String>) {

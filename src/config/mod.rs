@@ -10,9 +10,11 @@ mod keys;
 mod limits;
 mod listeners;
 mod mistakes;
+mod moment;
 mod patterns;
 mod reading;
 pub mod reference;
+mod renamed;
 pub mod schema;
 mod shapes;
 mod steps;
@@ -135,6 +137,7 @@ pub fn explain(text: &str, environment: &Environment) -> Result<Explained, Confi
     let Some(mut written) = json::read(text, &mut mistakes) else {
         return Err(ConfigError::Mistakes(mistakes.into_list()));
     };
+    renamed::rename(schema::whole(), &mut written, &[], &mut mistakes);
     let variables = variables::lay_over(&mut written, environment, &mut mistakes);
     let warnings = variables::unknown(&written, environment, &variables);
     match reading::read(&mut written, &mut mistakes) {
@@ -151,6 +154,18 @@ impl Config {
     /// a gateway whose keys are asked for on loopback alone.
     pub fn needs_key_for_run(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// The parts in which `next` differs and which only a restart changes.
+    pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
+        let parts = [
+            ("listeners", self.listeners == next.listeners),
+            ("workers", self.workers == next.workers),
+            ("callers.require_key", self.require_caller_key == next.require_caller_key),
+            ("heartbeat", self.heartbeat == next.heartbeat),
+            ("keepalive", self.keepalive == next.keepalive),
+        ];
+        parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect()
     }
 }
 

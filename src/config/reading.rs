@@ -190,7 +190,7 @@ mod tests {
         for text in [
             format!(r#"{{"keys": "{key}"}}"#),
             format!(r#"{{"keys": ["{key}"]}}"#),
-            format!(r#"{{"keys": [{{"services": "{key}", "features": ["{key}"]}}]}}"#),
+            format!(r#"{{"keys": [{{"register": "{key}", "features": ["{key}"]}}]}}"#),
             format!(r#"{{"callers": {{"require_key": "{key}"}}, "workers": "{key}"}}"#),
             format!(r#"{{"drain": {{"grace": "{key}"}}, "log": {{"level": "{key}\""}}}}"#),
         ] {

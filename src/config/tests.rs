@@ -79,7 +79,7 @@ fn a_variable_goes_before_the_file_and_the_file_before_the_default() {
         ("ADIT_LISTENERS_1_SERVES", "callers, tunnels"),
         ("ADIT_KEYS_0_ID", "edge"),
         ("ADIT_KEYS_0_KEY_ENV", "EDGE_KEY"),
-        ("ADIT_KEYS_0_SERVICES", "demo.*,billing.Invoices"),
+        ("ADIT_KEYS_0_REGISTER", "demo.*,billing.Invoices"),
         ("EDGE_KEY", KEY),
     ];
     let config = parse(file, &Environment::from_iter(variables)).unwrap();
@@ -92,8 +92,10 @@ fn a_variable_goes_before_the_file_and_the_file_before_the_default() {
     let listeners: Vec<_> =
         config.listeners.iter().map(|l| (l.address.port(), l.callers, l.tunnels)).collect();
     assert_eq!(listeners, [(2, true, false), (3, true, true)]);
-    let grant = config.keys.check(KEY.as_bytes()).unwrap();
-    assert!(grant.id == "edge" && grant.allows("demo.Greeter") && !grant.allows("other.Greeter"));
+    let now = std::time::SystemTime::UNIX_EPOCH;
+    let grant = config.keys.check(KEY.as_bytes(), now).unwrap().grant;
+    assert!(grant.id() == "edge" && grant.register.allows("demo.Greeter"));
+    assert!(!grant.register.allows("other.Greeter"));
     assert_eq!(config.warnings, []);
 }
 
@@ -163,6 +165,23 @@ fn a_variable_that_means_nothing_is_told_and_harms_nobody() {
             "ADIT_LIMITS_CALL_MAX: unknown variable; did you mean `ADIT_LIMITS_CALLS_MAX`?",
             "ADIT_LISTENERS_0_ADRESS: unknown variable; did you mean `ADIT_LISTENERS_0_ADDRESS`?",
         ]
+    );
+}
+
+#[test]
+fn a_former_name_means_the_present_one() {
+    let file = |fields: &str| format!(r#"{{"keys": [{{"id": "a", "key_env": "K", {fields}}}]}}"#);
+    let environment = Environment::from_iter([("K", KEY)]);
+    let explained = explain(&file(r#""services": ["demo.*"]"#), &environment).unwrap();
+    let now = std::time::SystemTime::UNIX_EPOCH;
+    let grant = explained.config.keys.check(KEY.as_bytes(), now).unwrap().grant;
+    assert!(grant.register.allows("demo.Greeter") && !grant.register.allows("other.Greeter"));
+    let key = &explained.effective()["keys"][0];
+    assert_eq!(key["register"], serde_json::json!(["demo.*"]));
+    assert!(key.get("services").is_none());
+    assert_eq!(
+        mistakes(&file(r#""services": [], "register": []"#), &[("K", KEY)]),
+        ["keys[0].services: is the former name of `register`, which is there too"]
     );
 }
 
@@ -279,7 +298,9 @@ fn section() -> impl Strategy<Value = String> {
 }
 
 fn field() -> impl Strategy<Value = String> {
-    let names = ["address", "serves", "id", "key_env", "sha256", "services", "interval", "grace"];
+    let names = [
+        "address", "serves", "id", "key_env", "sha256", "register", "services", "interval", "grace",
+    ];
     (prop::sample::select(names.to_vec()), leaf())
         .prop_map(|(name, leaf)| format!("\"{name}\":{leaf}"))
 }

@@ -53,14 +53,17 @@ pub async fn serve(
 ) {
     let socket = Socket::new(stream);
     let reads = socket.reads();
-    let limits = &wire.worker.tunnels.limits;
-    let handshake = builder(limits.streams_per_connection_max).handshake::<_, Bytes>(socket);
-    let connection = match tokio::time::timeout(limits.handshake_timeout, handshake).await {
+    let (streams_max, timeout) = {
+        let limits = wire.worker.tunnels.limits.now();
+        (limits.streams_per_connection_max, limits.handshake_timeout)
+    };
+    let handshake = builder(streams_max).handshake::<_, Bytes>(socket);
+    let connection = match tokio::time::timeout(timeout, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return handshake_failed(remote, &error),
         Err(elapsed) => return handshake_failed(remote, &elapsed),
     };
-    let shared = Rc::new(Shared::new(remote, roles));
+    let shared = Rc::new(Shared::new(remote, roles, streams_max));
     drive(connection, reads, shared, wire).await;
 }
 
@@ -148,8 +151,7 @@ fn dispatch(
     shared: &Rc<Shared>,
     wire: &Rc<Wire>,
 ) {
-    let limit = wire.worker.tunnels.limits.streams_per_connection_max;
-    let Some(slot) = shared.take_slot(limit) else {
+    let Some(slot) = shared.take_slot() else {
         count(Count::StreamRefused);
         return respond.send_reset(h2::Reason::REFUSED_STREAM);
     };
@@ -158,7 +160,7 @@ fn dispatch(
         return spawn(tunnel::serve(request, respond, slot, shared.clone(), wire.clone()));
     }
     if shared.roles.tunnels && path == REGISTER {
-        let timeout = wire.worker.tunnels.limits.register_timeout;
+        let timeout = wire.worker.tunnels.limits.now().register_timeout;
         if let Err(code) = head::content_type(request.method(), request.headers()) {
             return http_status(respond, code);
         }

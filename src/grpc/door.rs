@@ -1,6 +1,6 @@
 //! How many connections may be open: in all, and from one address.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ const FORGET_FROM: usize = 1_024;
 #[derive(Clone, Debug)]
 pub struct Door {
     all: Allowance,
-    per_address_max: usize,
+    per_address_max: Rc<Cell<usize>>,
     addresses: Rc<RefCell<HashMap<IpAddr, Allowance>>>,
 }
 
@@ -29,7 +29,21 @@ pub struct Place {
 impl Door {
     /// A door for as many connections as `all` allows, and `per_address_max` from one address.
     pub fn new(all: Allowance, per_address_max: usize) -> Self {
-        Self { all, per_address_max, addresses: Rc::default() }
+        Self { all, per_address_max: Rc::new(Cell::new(per_address_max)), addresses: Rc::default() }
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> &Allowance {
+        &self.all
+    }
+
+    /// Lets so many in from now on.
+    pub fn resize(&self, all: usize, per_address_max: usize) {
+        self.all.resize(all);
+        self.per_address_max.set(per_address_max);
+        for allowance in self.addresses.borrow().values() {
+            allowance.resize(per_address_max);
+        }
     }
 
     /// A place for a connection from `address`, if there is one. Loopback, where everything behind
@@ -45,7 +59,7 @@ impl Door {
             addresses.retain(|_, allowance| allowance.used() > 0);
         }
         let allowance =
-            addresses.entry(address).or_insert_with(|| Allowance::new(self.per_address_max));
+            addresses.entry(address).or_insert_with(|| Allowance::new(self.per_address_max.get()));
         Some(Place { _in_all: in_all, _of_address: Some(allowance.take(1)?) })
     }
 }

@@ -42,15 +42,15 @@ pub fn serve(
         Ok(content_type) => content_type,
         Err(code) => return http_status(respond, code),
     };
-    let writer = AnswerWriter::new(respond, content_type, wire.metadata_limit);
+    let writer = AnswerWriter::new(respond, content_type, wire.metadata_limit());
     let head = match head::read(parts, shared, wire) {
         Ok(head) => Arc::new(head),
         Err(failure) => return refuse(writer, failure),
     };
-    let limits = &wire.worker.tunnels.limits;
+    let limits = wire.worker.tunnels.limits.now();
     let body = MessageStream::new(body, limits.message_bytes_max, wire.gathering.clone());
-    let (for_pending, replies) = replies(limits);
-    let listener = Listener::new(writer, replies, limits, head.deadline);
+    let (for_pending, replies) = replies(&limits);
+    let listener = Listener::new(writer, replies, &limits, head.deadline);
     let caller = Caller { head, body, for_pending, entry: wire.worker.entry.clone(), _slot: slot };
     actix_rt::spawn(caller.call(listener));
 }

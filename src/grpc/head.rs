@@ -1,11 +1,17 @@
 //! What comes before a call's first message: may it come in, and what is known of it.
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::actors::now;
 use crate::actors::traffic::RequestHead;
+use crate::auth::{BadKey, KeyGrant};
+use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
+use crate::tunnel::allowance::Hold;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::MethodPath;
 
@@ -34,17 +40,18 @@ pub fn content_type(method: &Method, headers: &HeaderMap) -> Result<HeaderValue,
 /// Why the call is not admitted.
 pub fn read(parts: Parts, shared: &Shared, wire: &Wire) -> Result<RequestHead, Failure> {
     let mut headers = parts.headers;
-    check_key(&headers, wire)?;
+    let grant = check_key(&headers, wire)?;
     // `path` is without the query, which is no part of a method.
     let path = MethodPath::parse(parts.uri.path())
         .filter(|path| shared.roles.callers && !admission::is_reserved(path.service()))
         .ok_or(Failure::UnknownService)?;
+    let slot_of_key = grant.map(|grant| place_of_call(&grant, &path)).transpose()?;
     let deadline = deadline(&headers)?;
     metadata::strip(&mut headers);
-    if !wire.metadata_limit.admits_request(&headers) {
+    if !wire.metadata_limit().admits_request(&headers) {
         return Err(Failure::MetadataTooLarge);
     }
-    Ok(RequestHead { path, headers, deadline, unread: shared.unread.clone() })
+    Ok(RequestHead { path, headers, deadline, unread: shared.unread.clone(), slot_of_key })
 }
 
 /// `application/grpc`, or that with a suffix or parameters; not just anything that begins so.
@@ -54,12 +61,33 @@ fn is_grpc(content_type: &[u8]) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-fn check_key(headers: &HeaderMap, wire: &Wire) -> Result<(), Failure> {
+/// What the caller's key allows; nothing where callers need none.
+fn check_key(headers: &HeaderMap, wire: &Wire) -> Result<Option<Arc<KeyGrant>>, Failure> {
     if !wire.require_caller_key {
-        return Ok(());
+        return Ok(None);
     }
     let key = headers.get(metadata::KEY).ok_or(Failure::NoCredentials)?;
-    wire.keyring.check(key.as_bytes()).map(drop).ok_or(Failure::BadCredentials)
+    let admission = wire.keys.borrow().check(key.as_bytes(), SystemTime::now());
+    let admission = admission.map_err(|bad| {
+        count(Count::AuthFailed);
+        match bad {
+            BadKey::Unknown => Failure::BadCredentials,
+            BadKey::Expired { .. } => Failure::ExpiredCredentials,
+        }
+    })?;
+    Ok(Some(admission.grant))
+}
+
+/// A place among the calls of a key, if it may call this at all.
+///
+/// # Errors
+///
+/// If it may not, or has as many calls in flight as it may.
+pub fn place_of_call(grant: &KeyGrant, path: &MethodPath) -> Result<Hold, Failure> {
+    if !grant.call.allows(path.service()) {
+        return Err(Failure::Scope);
+    }
+    grant.calls.take(1).ok_or(Failure::InflightLimit)
 }
 
 fn deadline(headers: &HeaderMap) -> Result<Option<std::time::Instant>, Failure> {

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use tokio::sync::mpsc;
@@ -19,6 +19,7 @@ use crate::actors::down::Down;
 use crate::actors::entry::Admit;
 use crate::actors::now;
 use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Outgoing, Part, RequestHead, Room};
+use crate::auth::{BadKey, Credential, KeyGrant};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
 use crate::tunnel::allowance::Allowance;
@@ -28,6 +29,7 @@ use crate::tunnel::id::MethodPath;
 
 use super::conversation::{Licence, Word, Words, licences, replies, speak};
 use super::encode::{self, Rules};
+use super::head;
 use super::metadata;
 use super::peer_answer::{Answerer, Way};
 use super::proto::ForwardRequest;
@@ -45,6 +47,7 @@ const FINISHED_MAX: usize = 256;
 pub struct PeerCalls {
     live: Rc<RefCell<HashMap<String, Live>>>,
     wire: Rc<Wire>,
+    credential: Credential,
     down: Down,
     /// Room in the queue to the peer.
     credit: Credit,
@@ -82,6 +85,7 @@ impl PeerCalls {
     /// A peer that makes no call yet.
     pub fn new(
         wire: Rc<Wire>,
+        credential: Credential,
         down: Down,
         credit: Credit,
         buffer: Allowance,
@@ -89,7 +93,7 @@ impl PeerCalls {
     ) -> Self {
         let unread = Allowance::new(usize::MAX);
         let (live, finished) = (Rc::default(), Rc::default());
-        Self { live, wire, down, credit, buffer, unread, rules, finished }
+        Self { live, wire, credential, down, credit, buffer, unread, rules, finished }
     }
 
     /// Takes a `request` frame: the beginning of a call, or more of one.
@@ -132,7 +136,7 @@ impl PeerCalls {
             count(Count::FrameRejected);
             return live.fail(Failure::BadTunnelFrame);
         }
-        let message_bytes_max = self.wire.worker.tunnels.limits.message_bytes_max;
+        let message_bytes_max = self.wire.worker.tunnels.limits.now().message_bytes_max;
         match room(&request, message_bytes_max, &self.buffer, &live.buffer) {
             Ok(room) => {
                 let (said, _) = said(request, room, false);
@@ -145,7 +149,7 @@ impl PeerCalls {
     }
 
     fn begin(&mut self, request: ForwardRequest) {
-        let limits = self.wire.worker.tunnels.limits.clone();
+        let limits = self.wire.worker.tunnels.limits.now();
         let peer_request: Arc<str> = request.request_id.as_str().into();
         if self.live.borrow().len() >= limits.calls_per_tunnel_max {
             return self.refuse(&peer_request, Failure::InflightLimit);
@@ -173,10 +177,21 @@ impl PeerCalls {
         let mut headers = metadata::from_map(std::mem::take(&mut request.headers));
         headers.extend(metadata::from_exact(std::mem::take(&mut request.metadata)));
         let deadline = deadline(&headers, request.timeout_seconds)?;
-        if !self.wire.metadata_limit.admits_request(&headers) {
+        if !self.wire.metadata_limit().admits_request(&headers) {
             return Err(Failure::MetadataTooLarge);
         }
-        Ok(RequestHead { path, headers, deadline, unread: self.unread.clone() })
+        let grant = self.grant()?;
+        let slot_of_key = Some(head::place_of_call(&grant, &path)?);
+        Ok(RequestHead { path, headers, deadline, unread: self.unread.clone(), slot_of_key })
+    }
+
+    /// What the peer's key allows now: its tunnel is closed a moment after that is nothing.
+    fn grant(&self) -> Result<Arc<KeyGrant>, Failure> {
+        let admission = self.wire.keys.borrow().look_up(self.credential, SystemTime::now());
+        admission.map(|admission| admission.grant).map_err(|bad| match bad {
+            BadKey::Unknown => Failure::BadCredentials,
+            BadKey::Expired { .. } => Failure::ExpiredCredentials,
+        })
     }
 
     fn refuse(&self, peer_request: &str, failure: Failure) {
@@ -191,7 +206,7 @@ impl PeerCalls {
     fn start(&mut self, frame: Frame, buffer: Allowance, peer_request: Arc<str>) {
         let Frame { peer_request: id, said, kind, head } = frame;
         let single = is_single(kind);
-        let limits = self.wire.worker.tunnels.limits.clone();
+        let limits = self.wire.worker.tunnels.limits.now();
         let whole = !matches!(said, Said::Message(_));
         let (words, heard) =
             mpsc::channel(limits.call_buffer_bytes_max / MESSAGE_OVERHEAD_BYTES + 2);

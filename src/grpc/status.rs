@@ -50,7 +50,10 @@ pub fn of_failure(failure: Failure) -> (Code, &'static str) {
         Failure::Protocol | Failure::BadTimeout => (Code::INTERNAL, "protocol"),
         Failure::BadTunnelFrame => (Code::INTERNAL, "bad_tunnel_frame"),
         Failure::NoCredentials => (Code::UNAUTHENTICATED, "no_credentials"),
-        Failure::BadCredentials => (Code::UNAUTHENTICATED, "bad_credentials"),
+        Failure::BadCredentials | Failure::ExpiredCredentials => {
+            (Code::UNAUTHENTICATED, "bad_credentials")
+        }
+        Failure::Scope => (Code::PERMISSION_DENIED, "scope"),
         Failure::Panic => (Code::INTERNAL, "panic"),
     }
 }
@@ -63,8 +66,12 @@ pub fn of_tunnel_end(end: &TunnelEnd) -> (Code, &'static str) {
         TunnelEnd::RegisterTimeout => (Code::DEADLINE_EXCEEDED, "register_timeout"),
         TunnelEnd::RegisterFirst => (Code::INVALID_ARGUMENT, "register_first"),
         TunnelEnd::RegisteredTwice | TunnelEnd::BadFrames => (Code::INVALID_ARGUMENT, "protocol"),
-        TunnelEnd::BadKey => (Code::UNAUTHENTICATED, "bad_credentials"),
-        TunnelEnd::Rejected(rejection) => of_rejection(rejection),
+        TunnelEnd::BadKey | TunnelEnd::KeyExpired | TunnelEnd::KeyRevoked => {
+            (Code::UNAUTHENTICATED, "bad_credentials")
+        }
+        TunnelEnd::Rejected(rejection) | TunnelEnd::KeyNarrowed(rejection) => {
+            of_rejection(rejection)
+        }
         TunnelEnd::NoRoom => (Code::RESOURCE_EXHAUSTED, "queue_full"),
         TunnelEnd::FrameTooLarge { .. } => (Code::RESOURCE_EXHAUSTED, "message_too_large"),
         TunnelEnd::Draining => (Code::UNAVAILABLE, "draining"),
@@ -77,9 +84,12 @@ fn of_rejection(rejection: &Rejection) -> (Code, &'static str) {
         Rejection::BadName(_) | Rejection::NameTooLong { .. } => {
             (Code::INVALID_ARGUMENT, "bad_service_name")
         }
-        Rejection::ReservedName(_) | Rejection::OutOfScope(_) => (Code::PERMISSION_DENIED, "scope"),
+        Rejection::ReservedName(_) | Rejection::OutOfScope(_) | Rejection::Owned(_) => {
+            (Code::PERMISSION_DENIED, "scope")
+        }
         Rejection::TooManyServices { .. }
         | Rejection::TunnelsPerKey { .. }
+        | Rejection::ServicesPerKey { .. }
         | Rejection::TunnelsPerService { .. } => (Code::RESOURCE_EXHAUSTED, "tunnel_limit"),
         Rejection::Draining => (Code::UNAVAILABLE, "draining"),
     }
@@ -133,7 +143,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// The closed set that users match on.
-    const REASONS: [&str; 17] = [
+    const REASONS: [&str; 18] = [
         "bad_credentials",
         "bad_tunnel_frame",
         "cancelled",
@@ -147,6 +157,7 @@ mod tests {
         "panic",
         "protocol",
         "queue_full",
+        "scope",
         "tunnel_lost",
         "unary_only",
         "unknown_service",

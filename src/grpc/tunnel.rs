@@ -6,6 +6,7 @@
 
 mod reader;
 mod registration;
+mod revocation;
 mod writer;
 
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use crate::actors::connection::{Abilities, ConnectionHandle, Opening};
 use crate::actors::credit::Credit;
 use crate::actors::down::{Down, DownEnd, down};
 use crate::actors::now;
+use crate::auth::Credential;
 use crate::auth::guesses::Judgement;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
@@ -57,7 +59,7 @@ pub async fn serve(
         MessageStream::new(body, registration::FRAME_BYTES_MAX, wire.gathering.clone());
     match registration::wait(&mut frames, &wire).await {
         Ok(registration) => {
-            frames.admit(wire.worker.tunnels.limits.peer_frame_bytes_max);
+            frames.admit(wire.worker.tunnels.limits.now().peer_frame_bytes_max);
             shared.becomes_tunnel();
             run(registration, frames, stream, &shared, &wire).await;
         }
@@ -88,7 +90,8 @@ async fn wrong_key(shared: &Shared, wire: &Wire) {
         Judgement::TurnedLate => log::warn!("wrong keys are answered late: address={address}"),
         Judgement::Late => {}
     }
-    tokio::time::sleep(wire.worker.tunnels.limits.bad_key_delay).await;
+    let delay = wire.worker.tunnels.limits.now().bad_key_delay;
+    tokio::time::sleep(delay).await;
 }
 
 fn response_head(content_type: HeaderValue) -> Response<()> {
@@ -107,16 +110,19 @@ async fn run(
     let tunnel = TunnelId::random();
     log::info!(
         "tunnel opening: tunnel={tunnel} key={} remote={} services=[{}] features=[{}]",
-        registration.key,
+        registration.quota.key,
         shared.remote,
         outside(&join(&registration.services)),
         registration.features.granted().join(" "),
     );
     count(Count::TunnelOpened);
     let (down, down_end) = down();
+    let credential = registration.credential;
+    let services = registration.services.clone();
     let ended = {
         let parts = open(tunnel, registration, down, wire);
-        parts.run(frames, stream, down_end, wire).await
+        let refused = revocation::until_refused(credential, services, wire.keys.clone());
+        parts.run(frames, stream, down_end, refused, wire).await
     };
     count(Count::TunnelClosed);
     log::info!("tunnel closed: tunnel={tunnel} reason={ended}");
@@ -129,6 +135,7 @@ fn join(names: &[ServiceName]) -> String {
 /// An open tunnel, before it runs.
 struct Parts {
     tunnel: TunnelId,
+    credential: Credential,
     connection: ConnectionHandle,
     down: Down,
     credit: Credit,
@@ -139,8 +146,8 @@ struct Parts {
 }
 
 fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -> Parts {
-    let limits = &wire.worker.tunnels.limits;
-    let Registration { key, services, features } = registration;
+    let limits = wire.worker.tunnels.limits.now();
+    let Registration { credential, quota, services, features } = registration;
     let now = now();
     let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
     let credit = Credit::new(limits.tunnel_queue_bytes_max);
@@ -148,7 +155,7 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
     let opening = Opening {
         tunnel,
         worker: wire.worker.id,
-        key,
+        key: quota,
         services,
         abilities: Abilities {
             plain: features.is_plain(),
@@ -168,7 +175,7 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
         message_bytes_max: limits.message_bytes_max,
         plain_call_timeout: limits.plain_call_timeout,
     };
-    Parts { tunnel, connection, down, credit, buffer, heard, sent, rules }
+    Parts { tunnel, credential, connection, down, credit, buffer, heard, sent, rules }
 }
 
 /// Closes the connection actor when the task of its wire is gone, on whatever road: without this a
@@ -187,9 +194,11 @@ impl Parts {
         frames: MessageStream,
         stream: SendStream<Bytes>,
         down_end: DownEnd,
+        refused: impl Future<Output = TunnelEnd>,
         wire: &Rc<Wire>,
     ) -> TunnelEnd {
-        let Self { tunnel, connection, down, credit, buffer, heard, sent, rules } = self;
+        let Self { tunnel, credential, connection, down, credit, buffer, heard, sent, rules } =
+            self;
         let writer = Writer {
             stream,
             down: down_end,
@@ -209,16 +218,19 @@ impl Parts {
             tunnel,
             rules,
             wire: wire.clone(),
+            credential,
             unreadable: 0,
         };
-        let _guard = CloseOnDrop(reader.connection.clone());
+        let connection = reader.connection.clone();
+        let _guard = CloseOnDrop(connection.clone());
         let mut writing = std::pin::pin!(writer.run());
         tokio::select! {
             biased;
             end = &mut writing => return end,
             () = reader.run() => {}
+            end = refused => connection.close(end),
         }
-        // The reader has said why; the writer says it to the peer.
+        // The connection knows why; the writer says it to the peer.
         writing.await
     }
 }

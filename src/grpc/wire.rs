@@ -21,14 +21,12 @@ use super::keepalive::Keepalive;
 pub struct Wire {
     /// The worker's actors.
     pub worker: Worker,
-    /// Who may open a tunnel, and who may call.
-    pub keyring: Arc<Keyring>,
+    /// Who may open a tunnel, and who may call; changes when the configuration does.
+    pub keys: watch::Receiver<Arc<Keyring>>,
     /// Wrong keys of the whole gateway, looked at only when there is one.
     pub guesses: Arc<Mutex<Guesses>>,
     /// Whether callers must show a key.
     pub require_caller_key: bool,
-    /// How much metadata a call may have.
-    pub metadata_limit: MetadataLimit,
     /// When connections are pinged.
     pub keepalive: Keepalive,
     /// Room for messages that have come in part, of the whole gateway.
@@ -66,17 +64,26 @@ pub struct Shared {
     pub unread: Allowance,
     tunnel_wanted: Notify,
     streams: Cell<usize>,
+    /// As many as the connection was told at its beginning.
+    streams_max: usize,
 }
 
 /// One stream of a connection, counted until it is dropped.
 #[derive(Debug)]
 pub struct StreamSlot(Rc<Shared>);
 
+impl Wire {
+    /// How much metadata a call may have.
+    pub fn metadata_limit(&self) -> MetadataLimit {
+        MetadataLimit::of(&self.worker.tunnels.limits.now())
+    }
+}
+
 impl Shared {
     /// A connection without streams.
-    pub fn new(remote: SocketAddr, roles: Roles) -> Self {
-        let unread = Allowance::new(usize::MAX);
-        Self { remote, roles, unread, tunnel_wanted: Notify::new(), streams: Cell::new(0) }
+    pub fn new(remote: SocketAddr, roles: Roles, streams_max: usize) -> Self {
+        let (unread, streams) = (Allowance::new(usize::MAX), Cell::new(0));
+        Self { remote, roles, unread, tunnel_wanted: Notify::new(), streams, streams_max }
     }
 
     /// Waits until a stream has become a tunnel.
@@ -89,10 +96,10 @@ impl Shared {
         self.tunnel_wanted.notify_one();
     }
 
-    /// Counts one more stream, unless there are `max`.
-    pub fn take_slot(self: &Rc<Self>, max: usize) -> Option<StreamSlot> {
+    /// Counts one more stream, unless there are as many as there may be.
+    pub fn take_slot(self: &Rc<Self>) -> Option<StreamSlot> {
         let streams = self.streams.get();
-        (streams < max).then(|| {
+        (streams < self.streams_max).then(|| {
             self.streams.set(streams + 1);
             StreamSlot(self.clone())
         })

@@ -2,17 +2,29 @@
 
 use log::LevelFilter;
 
+/// Wins over the configured level when it is set.
+const VARIABLE: &str = "RUST_LOG";
+
 /// Starts logging. `RUST_LOG` wins over the configured level. Traces of the HTTP/2 stack would
 /// show keys and metadata, so they stay off unless `RUST_LOG` names them.
 pub fn start(level: LevelFilter) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(level);
+    // What gets past the level of the process, which can change.
+    builder.filter_level(LevelFilter::Trace);
     for noisy in ["h2", "tonic", "hyper", "mio", "actix"] {
-        builder.filter_module(noisy, level.min(LevelFilter::Warn));
+        builder.filter_module(noisy, LevelFilter::Warn);
     }
-    builder.parse_default_env();
+    builder.parse_env(VARIABLE);
     // A second start, as in tests, keeps the first.
     let _ = builder.try_init();
+    set_level(level);
+}
+
+/// Changes how much is logged, unless `RUST_LOG` says it.
+pub fn set_level(level: LevelFilter) {
+    if std::env::var_os(VARIABLE).is_none() {
+        log::set_max_level(level);
+    }
 }
 
 /// Makes text from outside fit for one log line: escaped, and cut to 256 characters.

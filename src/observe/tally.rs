@@ -45,11 +45,15 @@ pub enum Count {
     StreamRefused,
     /// Answers given up because their callers did not take them.
     SendStalled,
+    /// Configurations that took the place of another.
+    ConfigApplied,
+    /// Configurations that could not, for their mistakes.
+    ConfigRefused,
     /// Panics of an actor.
     Panic,
 }
 
-const COUNTS: [(Count, &str); 20] = [
+const COUNTS: [(Count, &str); 22] = [
     (Count::CallStarted, "calls_started"),
     (Count::CallAnswered, "calls_answered"),
     (Count::CallFailed, "calls_failed"),
@@ -69,6 +73,8 @@ const COUNTS: [(Count, &str); 20] = [
     (Count::HandshakeFailed, "handshakes_failed"),
     (Count::StreamRefused, "streams_refused"),
     (Count::SendStalled, "sends_stalled"),
+    (Count::ConfigApplied, "configurations_applied"),
+    (Count::ConfigRefused, "configurations_refused"),
     (Count::Panic, "panics"),
 ];
 

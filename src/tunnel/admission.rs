@@ -1,6 +1,5 @@
-//! Which names a peer may register, and how many tunnels it may open.
+//! Which names a peer may register, and why a tunnel is not opened.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use super::id::ServiceName;
@@ -29,9 +28,16 @@ pub enum Rejection {
     ReservedName(String),
     /// A name outside of what the key allows.
     OutOfScope(String),
+    /// A name that belongs to another key.
+    Owned(String),
     /// The key has as many tunnels as it may.
     TunnelsPerKey {
         /// How many it may have.
+        max: usize,
+    },
+    /// The key's tunnels serve as many names as they may.
+    ServicesPerKey {
+        /// How many they may serve.
         max: usize,
     },
     /// The service has as many tunnels as it may.
@@ -45,7 +51,8 @@ pub enum Rejection {
     Draining,
 }
 
-/// Checks the names of a registration and drops duplicates; the order is kept.
+/// Checks the names of a registration and drops duplicates; the order is kept. `judge` says which
+/// of them the peer's key allows.
 ///
 /// # Errors
 ///
@@ -53,7 +60,7 @@ pub enum Rejection {
 pub fn check_names(
     offered: &[String],
     limits: &Limits,
-    allowed: impl Fn(&str) -> bool,
+    judge: impl Fn(&str) -> Result<(), Rejection>,
 ) -> Result<Vec<ServiceName>, Rejection> {
     if offered.len() > limits.services_per_tunnel_max {
         return Err(Rejection::TooManyServices { max: limits.services_per_tunnel_max });
@@ -69,9 +76,7 @@ pub fn check_names(
         if is_reserved(name) {
             return Err(Rejection::ReservedName(name.clone()));
         }
-        if !allowed(name) {
-            return Err(Rejection::OutOfScope(name.clone()));
-        }
+        judge(name)?;
         if !names.iter().any(|known| known.as_str() == name) {
             names.push(ServiceName::new(name));
         }
@@ -94,55 +99,6 @@ fn is_well_formed(name: &str) -> bool {
     })
 }
 
-/// How many tunnels each key and each service has.
-#[derive(Debug, Default)]
-pub struct Quota {
-    keys: HashMap<String, usize>,
-    services: HashMap<ServiceName, usize>,
-}
-
-impl Quota {
-    /// Counts a tunnel in.
-    ///
-    /// # Errors
-    ///
-    /// When the key or one of the services has as many as it may; nothing is counted then.
-    pub fn enter(
-        &mut self,
-        key: &str,
-        services: &[ServiceName],
-        limits: &Limits,
-    ) -> Result<(), Rejection> {
-        if self.keys.get(key).is_some_and(|open| *open >= limits.tunnels_per_key_max) {
-            return Err(Rejection::TunnelsPerKey { max: limits.tunnels_per_key_max });
-        }
-        let max = limits.tunnels_per_service_max;
-        let full = |name: &&ServiceName| self.services.get(*name).is_some_and(|open| *open >= max);
-        if let Some(service) = services.iter().find(full) {
-            return Err(Rejection::TunnelsPerService { service: service.clone(), max });
-        }
-        *self.keys.entry(key.to_owned()).or_default() += 1;
-        for service in services {
-            *self.services.entry(service.clone()).or_default() += 1;
-        }
-        Ok(())
-    }
-
-    /// Counts a tunnel out that was counted in.
-    pub fn leave(&mut self, key: &str, services: &[ServiceName]) {
-        if let Some(open) = self.keys.get_mut(key) {
-            *open -= 1;
-        }
-        for service in services {
-            if let Some(open) = self.services.get_mut(service) {
-                *open -= 1;
-            }
-        }
-        self.keys.retain(|_, open| *open > 0);
-        self.services.retain(|_, open| *open > 0);
-    }
-}
-
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -151,6 +107,10 @@ impl fmt::Display for Rejection {
             Self::BadName(name) => write!(f, "not a service name: {name:?}"),
             Self::ReservedName(name) => write!(f, "the name {name:?} is reserved"),
             Self::OutOfScope(name) => write!(f, "the key does not allow the name {name:?}"),
+            Self::Owned(name) => write!(f, "the name {name:?} belongs to another key"),
+            Self::ServicesPerKey { max } => {
+                write!(f, "tunnel_limit: the tunnels of the key may serve {max} names")
+            }
             Self::TunnelsPerKey { max } => write!(f, "tunnel_limit: a key may open {max} tunnels"),
             Self::TunnelsPerService { service, max } => {
                 write!(f, "tunnel_limit: {service} may have {max} tunnels")
@@ -193,41 +153,26 @@ mod tests {
         let many: Vec<String> = (0..65).map(|n| format!("s{n}")).collect();
         let limits = Limits::default();
         assert_eq!(
-            check_names(&many, &limits, |_| true),
+            check_names(&many, &limits, |_| Ok(())),
             Err(Rejection::TooManyServices { max: 64 })
         );
-        assert!(check_names(&many[..64], &limits, |_| true).is_ok());
+        assert!(check_names(&many[..64], &limits, |_| Ok(())).is_ok());
         assert!(check(&["a".repeat(255).as_str()]).is_ok());
         assert_eq!(check(&["a".repeat(256).as_str()]), Err(Rejection::NameTooLong { max: 255 }));
     }
 
     #[test]
-    fn a_name_outside_the_keys_scope_is_refused() {
-        let refused =
-            check_names(&["b.S".into()], &Limits::default(), |name| name.starts_with("a."));
+    fn a_name_that_the_key_does_not_allow_is_refused() {
+        let judge = |name: &str| match name {
+            "a.S" => Ok(()),
+            _ => Err(Rejection::OutOfScope(name.to_owned())),
+        };
+        let refused = check_names(&["a.S".into(), "b.S".into()], &Limits::default(), judge);
         assert_eq!(refused, Err(Rejection::OutOfScope("b.S".into())));
-    }
-
-    #[test]
-    fn tunnels_are_counted_per_key_and_per_service_and_nothing_is_left() {
-        let limits =
-            Limits { tunnels_per_key_max: 2, tunnels_per_service_max: 1, ..Limits::default() };
-        let (a, b) = ([ServiceName::new("a")], [ServiceName::new("b")]);
-        let mut quota = Quota::default();
-        quota.enter("key", &a, &limits).unwrap();
-        assert_eq!(
-            quota.enter("key", &a, &limits),
-            Err(Rejection::TunnelsPerService { service: a[0].clone(), max: 1 })
-        );
-        quota.enter("key", &b, &limits).unwrap();
-        assert_eq!(quota.enter("key", &[], &limits), Err(Rejection::TunnelsPerKey { max: 2 }));
-        quota.leave("key", &a);
-        quota.leave("key", &b);
-        assert!(quota.keys.is_empty() && quota.services.is_empty());
     }
 
     fn check(names: &[&str]) -> Result<Vec<ServiceName>, Rejection> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        check_names(&names, &Limits::default(), |_| true)
+        check_names(&names, &Limits::default(), |_| Ok(()))
     }
 }

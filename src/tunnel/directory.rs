@@ -109,6 +109,18 @@ impl<L> Directory<L> {
         }
     }
 
+    /// Matches and remembers differently from now on.
+    pub fn reconfigure(
+        &mut self,
+        routing: Routing,
+        remembered_max: usize,
+        declared: impl IntoIterator<Item = ServiceName>,
+    ) {
+        self.routing = routing;
+        self.remembered_max = remembered_max;
+        self.declared = declared.into_iter().collect();
+    }
+
     /// Adds a tunnel.
     pub fn attach(&mut self, tunnel: TunnelId, entry: Entry<L>) {
         for service in &entry.services {

@@ -19,6 +19,12 @@ pub enum TunnelEnd {
     RegisteredTwice,
     /// The key is not valid.
     BadKey,
+    /// The key is valid no more.
+    KeyExpired,
+    /// The key was taken out of the configuration.
+    KeyRevoked,
+    /// The key does not allow any more what the tunnel serves.
+    KeyNarrowed(Rejection),
     /// The peer may not have this tunnel.
     Rejected(Rejection),
     /// A frame was over the limit.
@@ -45,6 +51,9 @@ impl fmt::Display for TunnelEnd {
             Self::RegisterFirst => f.write_str("register_first: the first frame must be register"),
             Self::RegisteredTwice => f.write_str("register came twice"),
             Self::BadKey => f.write_str("the api_key is not valid"),
+            Self::KeyExpired => f.write_str("auth_revoked: the api_key has expired"),
+            Self::KeyRevoked => f.write_str("auth_revoked: the api_key is valid no more"),
+            Self::KeyNarrowed(rejection) => write!(f, "auth_revoked: {rejection}"),
             Self::Rejected(rejection) => rejection.fmt(f),
             Self::FrameTooLarge { max } => write!(f, "a frame is over {max} bytes"),
             Self::NoRoom => f.write_str("too many messages have come in part"),

@@ -47,13 +47,17 @@ pub enum Failure {
     NoCredentials,
     /// The key that came is not valid.
     BadCredentials,
+    /// The key that came is valid no more.
+    ExpiredCredentials,
+    /// The key does not allow the call.
+    Scope,
     /// A part of the gateway broke while it held the call.
     Panic,
 }
 
 impl Failure {
     /// Every failure, for tables and tests that must not miss one.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::UnknownService,
         Self::NoTunnel,
         Self::TunnelLost,
@@ -75,6 +79,8 @@ impl Failure {
         Self::BadTunnelFrame,
         Self::NoCredentials,
         Self::BadCredentials,
+        Self::ExpiredCredentials,
+        Self::Scope,
         Self::Panic,
     ];
 
@@ -111,6 +117,8 @@ impl fmt::Display for Failure {
             Self::BadTunnelFrame => "the service broke the tunnel protocol",
             Self::NoCredentials => "a key is required in x-adit-key",
             Self::BadCredentials => "the key is not valid",
+            Self::ExpiredCredentials => "the key has expired",
+            Self::Scope => "the key does not allow this call",
             Self::Panic => "the gateway failed while it held the call",
         })
     }

@@ -4,7 +4,7 @@
 //! done. The actors carry it out. The parts, in the order in which a call meets them:
 //!
 //! - [`limits`]: how much of everything; [`allowance`]: the counting of it
-//! - [`admission`]: may this peer open a tunnel under these names
+//! - [`admission`]: may this peer open a tunnel under these names; [`quota`]: how many tunnels
 //! - [`directory`]: which tunnels serve a name, and which names are known; [`balance`]: which one
 //! - [`switchboard`]: which call waits for which tunnel
 //! - [`call`]: one call as its caller lives it; [`answer`]: one call as the peer answers it
@@ -26,4 +26,5 @@ pub mod id;
 pub mod limits;
 pub mod liveness;
 pub mod outbox;
+pub mod quota;
 pub mod switchboard;

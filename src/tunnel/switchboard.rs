@@ -68,6 +68,12 @@ impl<C> Switchboard<C> {
         }
     }
 
+    /// Other limits hold from now on. A tunnel that carries more keeps what it has.
+    pub fn reconfigure(&mut self, calls_per_tunnel_max: usize, cancel_timeout: Duration) {
+        self.calls_per_tunnel_max = calls_per_tunnel_max;
+        self.cancel_timeout = cancel_timeout;
+    }
+
     /// Puts a tunnel on the board.
     pub fn attach(&mut self, tunnel: TunnelId) {
         self.tunnels.entry(tunnel).or_insert(0);
@@ -172,10 +178,6 @@ impl<C> Switchboard<C> {
             self.tunnels.values().sum::<usize>(),
             self.calls.len(),
             "every call is counted on its tunnel, and every tunnel of a call is on the board"
-        );
-        debug_assert!(
-            self.tunnels.values().all(|carried| *carried <= self.calls_per_tunnel_max),
-            "a tunnel carries more calls than it may"
         );
     }
 }

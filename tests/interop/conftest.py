@@ -99,7 +99,7 @@ class Gateway(Process):
         # Without the grace after a start, a name that never registered is unknown at once.
         settings = {"listeners": [{"address": f"127.0.0.1:{port}"}], "routing": {"startup_grace": "0s"}}
         settings.update(config or {})
-        path = directory / "config.json"
+        self.config_path = path = directory / "config.json"
         path.write_text(json.dumps(settings))
         environment = {name: value for name, value in os.environ.items() if name != "ADIT_API_KEY"}
         if key:

@@ -14,6 +14,7 @@ mod compression;
 mod drain;
 mod failures;
 mod isolation;
+mod keys;
 mod limits;
 mod liveness;
 mod metadata;

@@ -8,6 +8,7 @@ use crate::tunnel::admission::Rejection;
 use crate::tunnel::answer::Form;
 use crate::tunnel::call::Frame;
 use crate::tunnel::code::Code;
+use crate::tunnel::limits::Limits;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

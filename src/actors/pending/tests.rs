@@ -84,7 +84,7 @@ async fn a_stream_goes_on_once_it_has_a_tunnel_and_its_frames_are_numbered() {
     let mut caller = stage.call(Some(Said::Message(message("a"))));
     let pending = caller.admitted().await;
     let (_, call_queue) = caller.go_on().await;
-    let too_much = stage.limits.call_queue_bytes_max + 1;
+    let too_much = stage.limits.now().call_queue_bytes_max + 1;
     let all = call_queue.try_take(too_much);
     assert!(all.is_some() && call_queue.try_take(1).is_none(), "a call has its share only");
 
@@ -342,7 +342,7 @@ async fn a_call_that_panics_while_the_registry_looks_leaves_the_tunnel_it_is_giv
     pending.crash();
     assert_eq!(caller.failure().await, Failure::Panic);
     assert_eq!(next(&mut wire.left).await.failure, Failure::Panic);
-    pass(stage.limits.cancel_timeout).await;
+    pass(stage.limits.now().cancel_timeout).await;
     nothing_is_left(&stage, &wire).await;
 }
 

@@ -1,7 +1,5 @@
 //! A registry as everyone else sees it.
 
-use std::sync::Arc;
-
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
@@ -9,11 +7,12 @@ use crate::tunnel::directory::{Routing, Standing};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
-use crate::tunnel::limits::Limits;
+
+use crate::actors::live::LiveLimits;
 
 use super::{
     CallFailed, CallUnseen, Drain, ForwardRequest, ForwardResponse, HangUp, Inquire, Meet,
-    OfferTunnel, Registry, SetStanding, TakeBack, TunnelClosed,
+    OfferTunnel, Reconfigure, Registry, SetStanding, TakeBack, TunnelClosed,
 };
 
 /// A registry as everyone else sees it.
@@ -26,7 +25,7 @@ pub struct Settings {
     /// How names are matched.
     pub routing: Routing,
     /// How much of everything.
-    pub limits: Arc<Limits>,
+    pub limits: LiveLimits,
     /// Names that are known although nobody has registered them.
     pub declared: Vec<ServiceName>,
 }
@@ -94,6 +93,11 @@ impl RegistryHandle {
     /// A call that was hung up never reached its peer.
     pub fn call_unseen(&self, request: RequestId) {
         self.0.do_send(CallUnseen { request });
+    }
+
+    /// The configuration has changed, and the limits with it.
+    pub fn reconfigure(&self, message: Reconfigure) {
+        self.0.do_send(message);
     }
 
     /// Admits no tunnel any more; with an end, closes all tunnels of the worker too.

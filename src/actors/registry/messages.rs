@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicUsize;
 use actix::Recipient;
 
 use crate::tunnel::call::Frame;
-use crate::tunnel::directory::Standing;
+use crate::tunnel::directory::{Routing, Standing};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{MethodPath, RequestId, ServiceName, TunnelId, WorkerId};
+use crate::tunnel::quota::KeyQuota;
 
 use super::RegistryHandle;
 use crate::actors::credit::Credit;
@@ -18,8 +19,8 @@ use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Part, RequestHead}
 /// A tunnel as registries and callers reach it.
 #[derive(Debug)]
 pub struct Line {
-    /// The id of the key that opened it.
-    pub key: String,
+    /// The key that opened it, and how many tunnels that may have.
+    pub key: KeyQuota,
     /// Takes frames of calls.
     pub carry: Recipient<Carry>,
     /// Is told of callers that left.
@@ -40,6 +41,17 @@ pub struct Line {
 #[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Meet(pub Vec<RegistryHandle>);
+
+/// Names are matched differently from now on, or other ones are declared; limits are looked at
+/// again.
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Reconfigure {
+    /// How names are matched.
+    pub routing: Routing,
+    /// Names that are known although nobody has registered them.
+    pub declared: Vec<ServiceName>,
+}
 
 /// A tunnel has connected and would like to serve these names.
 #[derive(Debug, actix::Message)]

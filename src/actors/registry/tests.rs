@@ -9,6 +9,7 @@ use crate::actors::testing::{
 use crate::actors::traffic::Outgoing;
 use crate::observe::tally::counted;
 use crate::tunnel::id::MethodPath;
+use crate::tunnel::limits::Limits;
 
 // === One call ===
 
@@ -303,7 +304,7 @@ async fn a_call_is_offered_to_eight_tunnels_at_most() {
 async fn a_full_queue_refuses_the_call_and_takes_no_slot() {
     let stage = Stage::new();
     let mut wire = stage.attach(Peer::default()).await;
-    let full = wire.line.credit.try_take(stage.limits.tunnel_queue_bytes_max).unwrap();
+    let full = wire.line.credit.try_take(stage.limits.now().tunnel_queue_bytes_max).unwrap();
 
     assert_eq!(stage.forward().refused().await, Failure::QueueFull);
     assert_eq!(wire.load(), 0);

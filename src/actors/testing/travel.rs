@@ -17,7 +17,7 @@ use crate::tunnel::id::MethodPath;
 pub(crate) fn head() -> RequestHead {
     let path = MethodPath::parse(SAY).expect("a path");
     let unread = Allowance::new(usize::MAX);
-    RequestHead { path, headers: HeaderMap::new(), deadline: None, unread }
+    RequestHead { path, headers: HeaderMap::new(), deadline: None, unread, slot_of_key: None }
 }
 
 /// The head of a call that may take this long.

@@ -173,7 +173,7 @@ fn head(entries: &[(&'static str, &str)], deadline: Option<Instant>) -> RequestH
     for (name, value) in entries {
         headers.append(*name, value.parse().unwrap());
     }
-    RequestHead { path, headers, deadline, unread: Allowance::new(usize::MAX) }
+    RequestHead { path, headers, deadline, unread: Allowance::new(usize::MAX), slot_of_key: None }
 }
 
 fn header(name: &'static str, value: &'static str) -> (http::HeaderName, http::HeaderValue) {

@@ -7,6 +7,7 @@ use crate::actors::credit::Credit;
 use crate::actors::down::Down;
 use crate::actors::now;
 use crate::actors::traffic::Outgoing;
+use crate::auth::Credential;
 use crate::grpc::decode::{self, Incoming, Unreadable};
 use crate::grpc::encode::Rules;
 use crate::grpc::peer_call::PeerCalls;
@@ -32,6 +33,7 @@ pub(super) struct Reader {
     pub(super) tunnel: TunnelId,
     pub(super) rules: Rules,
     pub(super) wire: Rc<Wire>,
+    pub(super) credential: Credential,
     pub(super) unreadable: usize,
 }
 
@@ -40,6 +42,7 @@ impl Reader {
     pub(super) async fn run(mut self) {
         let mut calls = PeerCalls::new(
             self.wire.clone(),
+            self.credential,
             self.down.clone(),
             self.credit.clone(),
             self.buffer.clone(),
@@ -55,7 +58,7 @@ impl Reader {
                     }
                 }
                 Next::TooLarge => {
-                    let max = self.wire.worker.tunnels.limits.peer_frame_bytes_max;
+                    let max = self.wire.worker.tunnels.limits.now().peer_frame_bytes_max;
                     break TunnelEnd::FrameTooLarge { max };
                 }
                 Next::NoRoom => break TunnelEnd::NoRoom,

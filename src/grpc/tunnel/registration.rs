@@ -1,14 +1,18 @@
 //! The first frame of a tunnel: who is it, and what may it serve.
 
+use std::time::SystemTime;
+
+use crate::auth::{Admission, BadKey, Credential, KeyGrant, Keyring, NotForThisKey};
 use crate::grpc::decode::{self, Incoming, Unreadable};
 use crate::grpc::features::Features;
 use crate::grpc::proto::ConnectionRegister;
 use crate::grpc::stream::{MessageStream, Next};
 use crate::grpc::wire::Wire;
 use crate::observe::tally::{Count, count};
-use crate::tunnel::admission;
+use crate::tunnel::admission::{self, Rejection};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::ServiceName;
+use crate::tunnel::quota::KeyQuota;
 
 /// The first frame: whoever sends it has shown no key yet. Far more than names and a key need.
 pub(super) const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -16,8 +20,10 @@ pub(super) const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// A peer that may open a tunnel.
 #[derive(Debug)]
 pub(super) struct Registration {
-    /// The id of its key.
-    pub(super) key: String,
+    /// Its key.
+    pub(super) credential: Credential,
+    /// What the key is called, and how much it may have.
+    pub(super) quota: KeyQuota,
     /// The names it may serve.
     pub(super) services: Vec<ServiceName>,
     /// What it asked for, or its key grants it.
@@ -29,7 +35,7 @@ pub(super) async fn wait(
     frames: &mut MessageStream,
     wire: &Wire,
 ) -> Result<Registration, TunnelEnd> {
-    let timeout = wire.worker.tunnels.limits.register_timeout;
+    let timeout = wire.worker.tunnels.limits.now().register_timeout;
     let Ok(next) = tokio::time::timeout(timeout, frames.next()).await else {
         return Err(TunnelEnd::RegisterTimeout);
     };
@@ -53,11 +59,25 @@ fn judge(register: ConnectionRegister, wire: &Wire) -> Result<Registration, Tunn
     if !connection_id.is_empty() {
         count(Count::IdentityIgnored);
     }
-    let grant = wire.keyring.check(api_key.as_bytes()).ok_or(TunnelEnd::BadKey)?;
-    let limits = &wire.worker.tunnels.limits;
-    let services = admission::check_names(&services, limits, |name| grant.allows(name))
-        .map_err(TunnelEnd::Rejected)?;
+    let ring = wire.keys.borrow().clone();
+    let admission = ring.check(api_key.as_bytes(), SystemTime::now());
+    let Admission { credential, grant, .. } = admission.map_err(|bad| match bad {
+        BadKey::Unknown => TunnelEnd::BadKey,
+        BadKey::Expired { .. } => TunnelEnd::KeyExpired,
+    })?;
+    let limits = wire.worker.tunnels.limits.now();
+    let judge = |name: &str| may_register(&ring, &grant, name);
+    let services =
+        admission::check_names(&services, &limits, judge).map_err(TunnelEnd::Rejected)?;
     let mut features = Features::asked(&features);
     features.stream |= grant.stream;
-    Ok(Registration { key: grant.id.clone(), services, features })
+    Ok(Registration { credential, quota: grant.quota.clone(), services, features })
+}
+
+/// Whether a key allows a name.
+pub(super) fn may_register(ring: &Keyring, grant: &KeyGrant, name: &str) -> Result<(), Rejection> {
+    ring.may_register(grant, name).map_err(|why| match why {
+        NotForThisKey::OutOfScope => Rejection::OutOfScope(name.to_owned()),
+        NotForThisKey::Owned => Rejection::Owned(name.to_owned()),
+    })
 }

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use adit::app::{Ended, Gateway as App};
 use adit::auth::key::KeyDigest;
-use adit::config;
+use adit::config::{self, Config};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -18,6 +18,7 @@ pub(crate) const KEY: &str = "a-key-for-tests-only-0123456789-0123456789";
 pub(crate) struct Gateway {
     pub(crate) addresses: Vec<SocketAddr>,
     stop: mpsc::Sender<()>,
+    reload: mpsc::Sender<Box<Config>>,
     run: Option<JoinHandle<Ended>>,
 }
 
@@ -29,24 +30,18 @@ impl Gateway {
 
     /// The same with other settings laid over.
     pub(crate) fn with(settings: Value) -> Self {
-        let mut written = json!({
-            "listeners": [{ "address": "127.0.0.1:0" }],
-            "workers": 2,
-            "keys": [{ "id": "tests", "sha256": KeyDigest::of(KEY.as_bytes()).to_string() }],
-            "routing": { "startup_grace": "0s" },
-        });
-        lay_over(&mut written, settings);
-        let config = config::parse(&written.to_string(), &config::Environment::default()).unwrap();
+        let config = config_with(settings);
         let (stop, stopped) = mpsc::channel(2);
+        let (reload, reloads) = mpsc::channel(1);
         let (up, addresses) = std::sync::mpsc::channel();
         let run = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async move {
                 let app = App::start(config).await.unwrap();
                 up.send(app.addresses().to_vec()).unwrap();
-                app.run(stopped).await
+                app.run(stopped, reloads).await
             })
         });
-        Self { addresses: addresses.recv().unwrap(), stop, run: Some(run) }
+        Self { addresses: addresses.recv().unwrap(), stop, reload, run: Some(run) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -75,6 +70,11 @@ impl Gateway {
         peer
     }
 
+    /// Puts other settings in the place of those it runs with.
+    pub(crate) async fn reload(&self, settings: Value) {
+        self.reload.send(Box::new(config_with(settings))).await.unwrap();
+    }
+
     /// Asks the gateway to stop: once to drain, twice to stop at once.
     pub(crate) fn ask_to_stop(&self) {
         self.stop.try_send(()).unwrap();
@@ -94,6 +94,24 @@ impl Drop for Gateway {
             drop(run.join());
         }
     }
+}
+
+/// One key of its own in a configuration.
+pub(crate) fn key(id: &str, key: &str, more: Value) -> Value {
+    let mut entry = json!({ "id": id, "sha256": KeyDigest::of(key.as_bytes()).to_string() });
+    lay_over(&mut entry, more);
+    entry
+}
+
+fn config_with(settings: Value) -> Config {
+    let mut written = json!({
+        "listeners": [{ "address": "127.0.0.1:0" }],
+        "workers": 2,
+        "keys": [key("tests", KEY, json!({}))],
+        "routing": { "startup_grace": "0s" },
+    });
+    lay_over(&mut written, settings);
+    config::parse(&written.to_string(), &config::Environment::default()).unwrap()
 }
 
 fn lay_over(under: &mut Value, over: Value) {

@@ -11,7 +11,7 @@ pub(crate) mod peer;
 pub(crate) mod stream;
 
 pub(crate) use caller::{Caller, call_whole};
-pub(crate) use gateway::{Gateway, KEY};
+pub(crate) use gateway::{Gateway, KEY, key};
 pub(crate) use peer::{Peer, error, ok, stream_end, stream_part};
 
 use std::future::Future;
@@ -29,7 +29,7 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// Looks again until something is so.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     soon(what, async {
         while !holds().await {
             tokio::task::yield_now().await;
