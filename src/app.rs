@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::actors::entry::EntryHandle;
 use crate::actors::live::LiveLimits;
-use crate::actors::registry::{self, Reconfigure, RegistryHandle};
+use crate::actors::registry::{self, Drain, Reconfigure, RegistryHandle};
 use crate::actors::worker::{self, Worker};
 use crate::auth::Keyring;
 use crate::auth::guesses::Guesses;
@@ -27,7 +27,6 @@ use crate::observe;
 use crate::observe::tally::{self, Count, count};
 use crate::reload::Reloads;
 use crate::tunnel::allowance::Allowance;
-use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::{ServiceName, WorkerId};
 
 /// How often a drain looks whether anything is left.
@@ -192,22 +191,28 @@ impl Gateway {
         }
     }
 
-    /// Takes nothing new any more and lets calls in flight finish, then closes tunnels, then waits
-    /// for connections to close.
+    /// Takes nothing new any more and lets calls in flight finish; each tunnel ends after its last.
+    /// Then waits for connections to close.
     async fn drain(&self) -> Ended {
         for acceptor in &self.acceptors {
             acceptor.abort();
         }
+        let grace = self.live.config.drain_grace;
         self.phase.send_replace(Phase::Draining);
         for worker in &self.workers {
-            worker.registry.drain(None);
             worker.entry.drain().await;
         }
-        let grace = self.live.config.drain_grace;
-        log::info!("draining: calls={} grace={:?}", self.live.calls.used(), grace);
-        let finished = empty(&self.live.calls, grace).await;
         for worker in &self.workers {
-            worker.registry.drain(Some(TunnelEnd::Draining));
+            worker.registry.drain(Drain::Begin(grace));
+        }
+        log::info!("draining: calls={} grace={grace:?}", self.live.calls.used());
+        let finished = empty(&self.live.calls, grace).await;
+        if !finished {
+            count(Count::DrainForced);
+            log::warn!("drain forced: calls={}", self.live.calls.used());
+        }
+        for worker in &self.workers {
+            worker.registry.drain(if finished { Drain::Finish } else { Drain::Cut });
         }
         empty(self.live.door.open(), CLOSE_GRACE).await;
         if finished { Ended::Drained } else { Ended::GraceOver }

@@ -4,6 +4,7 @@
 //! the tunnel's socket, ends with the stream, and says goodbye by dropping its farewell.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use rustc_hash::FxHashMap;
@@ -25,10 +26,15 @@ use super::farewell::count_panic;
 use super::heartbeat::{Beat, HeartbeatHandle, Watch};
 use super::live::LiveLimits;
 use super::registry::{
-    CallFailed, CallLeft, Carry, CloseTunnel, ForwardResponse, Line, OfferTunnel, RegistryHandle,
-    TakeBack, TunnelOpened,
+    CallFailed, CallLeft, Carry, CloseTunnel, DrainTunnel, ForwardResponse, Line, OfferTunnel,
+    RegistryHandle, TakeBack, TunnelOpened,
 };
 use super::traffic::{Outgoing, Part};
+
+/// How often a tunnel that drains looks whether it is idle.
+const IDLE_LOOK: Duration = Duration::from_millis(20);
+/// Before that, calls that were admitted when the drain began may still be on their way to it.
+const ARRIVAL_TIME: Duration = Duration::from_millis(500);
 
 // === What a connection is told by its wire ===
 
@@ -86,6 +92,8 @@ pub struct Opening {
     pub credit: Credit,
     /// Room for what it says.
     pub buffer: Allowance,
+    /// The calls that it makes itself.
+    pub own_calls: Allowance,
     /// When it was last heard.
     pub heard: LastSeen,
     /// When something was last sent to it.
@@ -94,6 +102,7 @@ pub struct Opening {
 
 /// What a peer can do beyond the plain dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of named abilities, each there or not")]
 pub struct Abilities {
     /// It asked for no feature.
     pub plain: bool,
@@ -101,6 +110,8 @@ pub struct Abilities {
     pub streams: bool,
     /// It takes cancels.
     pub cancels: bool,
+    /// It takes `drain` and then leaves by itself.
+    pub drains: bool,
 }
 
 /// What a worker gives to each of its tunnels.
@@ -163,6 +174,7 @@ pub struct Connection {
     abilities: Abilities,
     calls: FxHashMap<RequestId, Answering>,
     buffer: Allowance,
+    own_calls: Allowance,
     down: Down,
     heard: LastSeen,
     sent: LastSeen,
@@ -182,14 +194,18 @@ struct Farewell {
 }
 
 impl Farewell {
-    /// Ends the way down. Calls that the peer never saw go back to be put through to another.
-    fn end(&self, end: TunnelEnd) {
+    /// Ends the way down. Calls that the peer never saw go back to be put through to another; says
+    /// which.
+    fn end(&self, end: TunnelEnd) -> Vec<RequestId> {
+        let mut given_back = Vec::new();
         for (request, frame) in self.down.end(end) {
             if let Outgoing::Request { head, frame: first, .. } = frame {
                 let tunnel = self.tunnel;
                 self.registry.take_back(TakeBack { request, tunnel, head, first });
+                given_back.push(request);
             }
         }
+        given_back
     }
 }
 
@@ -204,8 +220,9 @@ impl Drop for Farewell {
 
 impl Connection {
     fn open(opening: Opening, surroundings: Surroundings) -> Addr<Self> {
-        let Opening { tunnel, worker, key, services, abilities, down, credit, buffer, heard, sent } =
+        let Opening { tunnel, worker, key, services, abilities, down, credit, buffer, .. } =
             opening;
+        let Opening { own_calls, heard, sent, .. } = opening;
         let first_registry = surroundings.first_registry.clone();
         let farewell = Farewell {
             first_registry: first_registry.clone(),
@@ -218,6 +235,7 @@ impl Connection {
             abilities,
             calls: FxHashMap::default(),
             buffer,
+            own_calls,
             down,
             heard,
             sent,
@@ -230,6 +248,7 @@ impl Connection {
             carry: connection.clone().recipient(),
             left: connection.clone().recipient(),
             close: connection.clone().recipient(),
+            drain: connection.clone().recipient(),
             credit,
             load: Arc::default(),
             plain: abilities.plain,
@@ -271,6 +290,16 @@ impl Connection {
         count(Count::FrameRejected);
         self.down.withdraw(request);
         self.deliver(request, Part::failed(failure));
+    }
+
+    /// Ends the tunnel as soon as its peer has nothing to do or to read any more.
+    fn end_when_idle(&mut self, ctx: &mut Context<Self>) {
+        if self.calls.is_empty() && self.own_calls.used() == 0 && self.down.is_idle() {
+            self.farewell.end(TunnelEnd::Draining);
+            ctx.stop();
+        } else {
+            ctx.run_later(IDLE_LOOK, Self::end_when_idle);
+        }
     }
 
     fn withdraw(&self, request: RequestId, failure: Failure) {
@@ -397,11 +426,34 @@ impl Handler<PeerDrains> for Connection {
     }
 }
 
+impl Handler<DrainTunnel> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, DrainTunnel { ask }: DrainTunnel, ctx: &mut Self::Context) {
+        match ask {
+            Some(grace) if self.abilities.drains => {
+                self.down.push_control(Outgoing::Drain { grace });
+            }
+            Some(_) => {
+                ctx.run_later(ARRIVAL_TIME, Self::end_when_idle);
+            }
+            None => self.end_when_idle(ctx),
+        }
+    }
+}
+
 impl Handler<CloseTunnel> for Connection {
     type Result = ();
 
     fn handle(&mut self, CloseTunnel(end): CloseTunnel, ctx: &mut Self::Context) {
-        self.farewell.end(end);
+        let tell = self.abilities.cancels && end != TunnelEnd::PeerLeft;
+        for request in self.farewell.end(end) {
+            self.calls.remove(&request);
+        }
+        // What is left its peer has seen.
+        for request in self.calls.drain().map(|(request, _)| request).filter(|_| tell) {
+            self.down.leave_word(Outgoing::Cancel { request, failure: Failure::TunnelLost });
+        }
         ctx.stop();
     }
 }

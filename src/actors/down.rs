@@ -33,6 +33,8 @@ struct Shared {
     /// The peer may be told of calls: every registry knows its tunnel.
     opened: Cell<bool>,
     ended: RefCell<Option<TunnelEnd>>,
+    /// The taking end has nothing in its hands.
+    idle: Cell<bool>,
     wake: Notify,
 }
 
@@ -66,6 +68,11 @@ impl Down {
         self.shared.wake.notify_one();
     }
 
+    /// Adds a control frame to what is still said after the end.
+    pub fn leave_word(&self, frame: Outgoing) {
+        self.shared.outbox.borrow_mut().push_control(frame);
+    }
+
     /// Adds a control frame that answers one of the peer's. A peer that asks and does not read gets
     /// no more than a few of these.
     pub fn push_reply(&self, frame: Outgoing) {
@@ -91,7 +98,12 @@ impl Down {
         self.shared.outbox.borrow_mut().withdraw(request)
     }
 
-    /// Ends the tunnel. What is queued is not written any more, what is pushed later is dropped,
+    /// Whether everything that was pushed is written.
+    pub fn is_idle(&self) -> bool {
+        self.shared.idle.get() && self.shared.outbox.borrow().is_empty()
+    }
+
+    /// Ends the tunnel. Frames of calls are not written any more, what is pushed later is dropped,
     /// and the first reason counts. The first frames of calls that the peer never saw come back.
     pub fn end(&self, end: TunnelEnd) -> Vec<(RequestId, Outgoing)> {
         self.shared.ended.borrow_mut().get_or_insert(end);
@@ -114,11 +126,19 @@ impl DownEnd {
         self.shared.outbox.borrow_mut().withdraw(request);
     }
 
-    /// Waits until there is something to take or the tunnel has ended.
+    /// Waits until there is something to take or the tunnel has ended. What was taken before is
+    /// written.
     pub async fn ready(&self) {
+        self.shared.idle.set(true);
         while !self.has_next() && self.ended().is_none() {
             self.shared.wake.notified().await;
         }
+        self.shared.idle.set(false);
+    }
+
+    /// The next control frame that is left over from before the end.
+    pub fn last_word(&self) -> Option<Outgoing> {
+        self.shared.outbox.borrow_mut().pop_control()
     }
 
     fn has_next(&self) -> bool {
@@ -171,17 +191,33 @@ mod tests {
     }
 
     #[actix::test]
-    async fn the_first_end_counts_and_empties_the_queue() {
+    async fn the_first_end_counts_and_control_is_all_that_is_left() {
         let (down, end) = down();
-        down.push_control(Outgoing::Heartbeat);
+        down.open();
         end.ready().await;
-        assert!(matches!(end.try_next(), Some(Outgoing::Heartbeat)));
+        assert!(matches!(end.try_next(), Some(Outgoing::Connected)));
+        down.push(RequestId::random(), true, Outgoing::Unsupported("stands for a call"));
         down.push_control(Outgoing::Heartbeat);
         down.end(TunnelEnd::Silent);
         down.end(TunnelEnd::PeerLeft);
         down.push_control(Outgoing::Heartbeat);
-        end.ready().await;
-        assert!(end.try_next().is_none());
         assert_eq!(end.until_ended().await, TunnelEnd::Silent);
+        assert!(matches!(end.last_word(), Some(Outgoing::Heartbeat)));
+        assert!(end.last_word().is_none());
+    }
+
+    #[actix::test]
+    async fn it_is_idle_when_what_was_taken_is_written() {
+        let (down, end) = down();
+        down.push_control(Outgoing::Heartbeat);
+        assert!(!down.is_idle());
+        end.ready().await;
+        assert!(end.try_next().is_some() && !down.is_idle(), "it may still be written");
+        let waiting = end.ready();
+        tokio::select! {
+            biased;
+            () = waiting => panic!("there is nothing"),
+            () = async {} => assert!(down.is_idle()),
+        }
     }
 }

@@ -37,8 +37,8 @@ use super::traffic::Part;
 pub use handle::{RegistryHandle, Settings};
 pub use messages::{
     AttachTunnel, CallFailed, CallLeft, CallUnseen, Carried, Carry, CloseTunnel, DetachTunnel,
-    Drain, ForwardRequest, ForwardResponse, HangUp, Inquire, Line, Meet, OfferTunnel, OpenHere,
-    Outcome, Reconfigure, SetStanding, TakeBack, TunnelClosed, TunnelOpened,
+    Drain, DrainTunnel, ForwardRequest, ForwardResponse, HangUp, Inquire, Line, Meet, OfferTunnel,
+    OpenHere, Outcome, Reconfigure, SetStanding, TakeBack, TunnelClosed, TunnelOpened,
 };
 
 /// How often a call is offered to another tunnel before it is refused.
@@ -111,6 +111,7 @@ impl Registry {
             }
             Err(reason) => {
                 let failure = call.refused.unwrap_or(failure_of(reason));
+                let failure = self.or_draining(failure);
                 call.caller.do_send(Outcome::Refused(failure));
             }
         }
@@ -175,6 +176,11 @@ impl Registry {
         if let Some(entry) = self.directory.entry(tunnel) {
             entry.line.load.store(self.board.carried(tunnel), Ordering::Relaxed);
         }
+    }
+
+    /// While the gateway drains, tunnels go: that is what callers are told then.
+    fn or_draining(&self, failure: Failure) -> Failure {
+        if self.draining && failure == Failure::NoTunnel { Failure::Draining } else { failure }
     }
 
     fn admit(&mut self, offer: &OfferTunnel) -> Result<(), Rejection> {
@@ -412,11 +418,15 @@ impl Handler<CallUnseen> for Registry {
 impl Handler<Drain> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Drain { close }: Drain, _: &mut Self::Context) {
+    fn handle(&mut self, drain: Drain, _: &mut Self::Context) {
         self.draining = true;
-        let Some(end) = close else { return };
         for entry in self.directory.entries().filter(|entry| entry.worker == self.worker) {
-            entry.line.close.do_send(CloseTunnel(end.clone()));
+            let Line { close, drain: leave, .. } = &*entry.line;
+            match drain {
+                Drain::Begin(grace) => leave.do_send(DrainTunnel { ask: Some(grace) }),
+                Drain::Finish => leave.do_send(DrainTunnel { ask: None }),
+                Drain::Cut => close.do_send(CloseTunnel(TunnelEnd::Draining)),
+            }
         }
     }
 }

@@ -41,8 +41,8 @@ use super::heartbeat::HeartbeatHandle;
 use super::live::LiveLimits;
 use super::pending::{self, PendingHandle, Reply};
 use super::registry::{
-    self, CallLeft, Carried, Carry, CloseTunnel, ForwardRequest, ForwardResponse, Line,
-    OfferTunnel, Outcome, RegistryHandle, TunnelOpened,
+    self, CallLeft, Carried, Carry, CloseTunnel, DrainTunnel, ForwardRequest, ForwardResponse,
+    Line, OfferTunnel, Outcome, RegistryHandle, TunnelOpened,
 };
 use super::traffic::{Message, Outgoing, Part, RequestHead};
 
@@ -165,6 +165,7 @@ impl Stage {
         let (carry, carried) = probe();
         let (left, heard_left) = probe();
         let (close, closed) = probe();
+        let (drain, drained) = probe();
         let (opened, heard_opened) = probe();
         let id = TunnelId::random();
         let line = Arc::new(Line {
@@ -172,6 +173,7 @@ impl Stage {
             carry,
             left,
             close,
+            drain,
             credit: Credit::new(self.limits.now().tunnel_queue_bytes_max),
             load: Arc::default(),
             plain: peer.plain,
@@ -185,7 +187,7 @@ impl Stage {
             opened,
         });
         let home = self.registries[peer.worker].clone();
-        Wire { id, line, home, carried, left: heard_left, closed, opened: heard_opened }
+        Wire { id, line, home, carried, left: heard_left, closed, drained, opened: heard_opened }
     }
 
     /// The same, and waits until it is open.
@@ -209,16 +211,18 @@ impl Stage {
         let (heard, sent) = (LastSeen::new(now()), LastSeen::new(now()));
         let credit = Credit::new(self.limits.now().tunnel_queue_bytes_max);
         let buffer = Allowance::new(self.limits.now().tunnel_buffer_bytes_max);
-        let Peer { worker, key, service, streams, cancels, plain } = peer;
+        let own_calls = Allowance::new(self.limits.now().calls_per_tunnel_max);
+        let Peer { worker, key, service, streams, cancels, plain, drains } = peer;
         let opening = Opening {
             tunnel: TunnelId::random(),
             worker: WorkerId(worker),
             key: KeyQuota::unlimited(key),
             services: vec![ServiceName::new(service)],
-            abilities: Abilities { plain, streams, cancels },
+            abilities: Abilities { plain, streams, cancels, drains },
             down,
             credit: credit.clone(),
             buffer: buffer.clone(),
+            own_calls: own_calls.clone(),
             heard: heard.clone(),
             sent: sent.clone(),
         };
@@ -229,7 +233,7 @@ impl Stage {
             limits: self.limits.clone(),
         };
         let connection = ConnectionHandle::open(opening, surroundings);
-        Tunnel { connection, down: down_end, heard, sent, credit, buffer }
+        Tunnel { connection, down: down_end, heard, sent, credit, buffer, own_calls }
     }
 
     /// Forwards a whole call by the registry of worker 0.
@@ -265,6 +269,7 @@ pub(crate) fn registry_settings(limits: &LiveLimits) -> registry::Settings {
 
 /// What a peer is and can do; by default it streams and takes cancels.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "as in `Abilities`")]
 pub(crate) struct Peer {
     pub(crate) worker: usize,
     pub(crate) key: &'static str,
@@ -272,11 +277,20 @@ pub(crate) struct Peer {
     pub(crate) streams: bool,
     pub(crate) cancels: bool,
     pub(crate) plain: bool,
+    pub(crate) drains: bool,
 }
 
 impl Default for Peer {
     fn default() -> Self {
-        Self { worker: 0, key: "key", service: ECHO, streams: true, cancels: true, plain: false }
+        Self {
+            worker: 0,
+            key: "key",
+            service: ECHO,
+            streams: true,
+            cancels: true,
+            plain: false,
+            drains: false,
+        }
     }
 }
 
@@ -295,6 +309,7 @@ pub(crate) struct Wire {
     pub(crate) carried: mpsc::UnboundedReceiver<Carry>,
     pub(crate) left: mpsc::UnboundedReceiver<CallLeft>,
     pub(crate) closed: mpsc::UnboundedReceiver<CloseTunnel>,
+    pub(crate) drained: mpsc::UnboundedReceiver<DrainTunnel>,
     pub(crate) opened: mpsc::UnboundedReceiver<TunnelOpened>,
 }
 
@@ -318,6 +333,7 @@ pub(crate) struct Tunnel {
     pub(crate) sent: LastSeen,
     pub(crate) credit: Credit,
     pub(crate) buffer: Allowance,
+    pub(crate) own_calls: Allowance,
 }
 
 impl Tunnel {

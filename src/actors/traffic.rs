@@ -4,7 +4,7 @@
 //! with it and is given back when the message is dropped, on whatever road.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -121,6 +121,11 @@ pub enum Outgoing {
         request: RequestId,
         /// What its caller was told.
         failure: Failure,
+    },
+    /// The gateway stops: no new calls come, those in flight may finish.
+    Drain {
+        /// How long they may take.
+        grace: Duration,
     },
     /// The peer asked for something this gateway does not do.
     Unsupported(&'static str),

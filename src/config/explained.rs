@@ -108,7 +108,10 @@ fn filled(schema: &Value, value: &Value, is_file: bool) -> Value {
         (Kind::Objects(items), Value::Array(values)) => {
             values.iter().map(|value| filled(items, value, false)).collect()
         }
-        (_, Value::Null) => schema.get("default").cloned().unwrap_or_default(),
+        (_, Value::Null) => match schema.get("default") {
+            Some(default) if !default.is_null() => filled(schema, default, false),
+            Some(_) | None => Value::Null,
+        },
         (_, value) => shown(schema, value),
     }
 }

@@ -33,10 +33,7 @@ pub(super) type List<T> = Option<Vec<Option<T>>>;
 #[schemars(title = "Adit")]
 pub(super) struct File {
     /// Where the gateway listens, 64 addresses at most; together they serve callers and tunnels.
-    #[schemars(extend("default" = [{
-        "address": Listener::default().address.to_string(),
-        "serves": ["callers", "tunnels"],
-    }]))]
+    #[schemars(extend("default" = [{ "address": Listener::default().address.to_string() }]))]
     pub(super) listeners: List<Section<ListenerFile>>,
     /// Threads that carry tunnels and calls. Left out, one per core.
     #[schemars(range(min = 1, max = WORKERS_MAX))]

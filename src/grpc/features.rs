@@ -14,6 +14,8 @@ pub struct Features {
     pub headers: bool,
     /// Compressed payloads.
     pub compression: bool,
+    /// `drain` frames.
+    pub drain: bool,
 }
 
 impl Features {
@@ -26,6 +28,7 @@ impl Features {
             cancel: has("cancel"),
             headers: has("headers"),
             compression: has("compression"),
+            drain: has("drain"),
         }
     }
 
@@ -41,6 +44,7 @@ impl Features {
             ("cancel", self.cancel),
             ("headers", self.headers),
             ("compression", self.compression),
+            ("drain", self.drain),
         ];
         let granted = features.into_iter().filter(|(_, on)| *on);
         granted.map(|(name, _)| name.to_owned()).collect()

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use super::conversation::{HangUp, Licence, Word, Words, licences, replies, speak
 use super::head;
 use super::stream::{MessageStream, Next};
 use super::wire::{Shared, StreamSlot, Wire};
+use super::wrong_key;
 
 /// Serves one call until its end, or until its caller is gone.
 pub fn serve(
@@ -35,7 +37,7 @@ pub fn serve(
     respond: SendResponse<Bytes>,
     slot: StreamSlot,
     shared: &Shared,
-    wire: &Wire,
+    wire: &Rc<Wire>,
 ) {
     let (parts, body) = request.into_parts();
     let content_type = match head::content_type(&parts.method, &parts.headers) {
@@ -45,6 +47,16 @@ pub fn serve(
     let writer = AnswerWriter::new(respond, content_type, wire.metadata_limit());
     let head = match head::read(parts, shared, wire) {
         Ok(head) => Arc::new(head),
+        Err(Failure::BadCredentials) => {
+            let (remote, wire) = (shared.remote, wire.clone());
+            let wrong_key = async move {
+                wrong_key::shown("call", remote, &wire).await;
+                refuse(writer, Failure::BadCredentials);
+                drop(slot);
+            };
+            actix_rt::spawn(wrong_key);
+            return;
+        }
         Err(failure) => return refuse(writer, failure),
     };
     let limits = wire.worker.tunnels.limits.now();

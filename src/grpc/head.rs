@@ -9,7 +9,6 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use crate::actors::now;
 use crate::actors::traffic::RequestHead;
 use crate::auth::{BadKey, KeyGrant};
-use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
 use crate::tunnel::allowance::Hold;
 use crate::tunnel::failure::Failure;
@@ -68,12 +67,9 @@ fn check_key(headers: &HeaderMap, wire: &Wire) -> Result<Option<Arc<KeyGrant>>, 
     }
     let key = headers.get(metadata::KEY).ok_or(Failure::NoCredentials)?;
     let admission = wire.keys.borrow().check(key.as_bytes(), SystemTime::now());
-    let admission = admission.map_err(|bad| {
-        count(Count::AuthFailed);
-        match bad {
-            BadKey::Unknown => Failure::BadCredentials,
-            BadKey::Expired { .. } => Failure::ExpiredCredentials,
-        }
+    let admission = admission.map_err(|bad| match bad {
+        BadKey::Unknown => Failure::BadCredentials,
+        BadKey::Expired { .. } => Failure::ExpiredCredentials,
     })?;
     Ok(Some(admission.grant))
 }

@@ -8,6 +8,7 @@
 //!   asked for, [`peer_call`] the calls that it makes itself
 //! - [`conversation`]: what both kinds of callers have in common
 //! - [`register`]: the generated service, on [`body`]
+//! - [`wrong_key`]: what a wrong key costs
 //! - [`stream`], [`framing`], [`metadata`], [`timeout`], [`compression`]: gRPC over HTTP/2
 //! - [`status`]: the one error table
 
@@ -35,6 +36,7 @@ pub mod stream;
 pub mod timeout;
 pub mod tunnel;
 pub mod wire;
+pub mod wrong_key;
 
 /// The contract in `proto/registry.proto`.
 #[allow(

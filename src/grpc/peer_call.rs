@@ -22,7 +22,7 @@ use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Outgoing, Part, Re
 use crate::auth::{BadKey, Credential, KeyGrant};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
-use crate::tunnel::allowance::Allowance;
+use crate::tunnel::allowance::{Allowance, Hold};
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::MethodPath;
@@ -48,6 +48,8 @@ pub struct PeerCalls {
     live: Rc<RefCell<HashMap<String, Live>>>,
     wire: Rc<Wire>,
     credential: Credential,
+    /// Places for the calls.
+    places: Allowance,
     down: Down,
     /// Room in the queue to the peer.
     credit: Credit,
@@ -86,6 +88,7 @@ impl PeerCalls {
     pub fn new(
         wire: Rc<Wire>,
         credential: Credential,
+        places: Allowance,
         down: Down,
         credit: Credit,
         buffer: Allowance,
@@ -93,7 +96,7 @@ impl PeerCalls {
     ) -> Self {
         let unread = Allowance::new(usize::MAX);
         let (live, finished) = (Rc::default(), Rc::default());
-        Self { live, wire, credential, down, credit, buffer, unread, rules, finished }
+        Self { live, wire, credential, places, down, credit, buffer, unread, rules, finished }
     }
 
     /// Takes a `request` frame: the beginning of a call, or more of one.
@@ -151,14 +154,14 @@ impl PeerCalls {
     fn begin(&mut self, request: ForwardRequest) {
         let limits = self.wire.worker.tunnels.limits.now();
         let peer_request: Arc<str> = request.request_id.as_str().into();
-        if self.live.borrow().len() >= limits.calls_per_tunnel_max {
+        let Some(place) = self.places.take(1) else {
             return self.refuse(&peer_request, Failure::InflightLimit);
-        }
+        };
         let buffer = Allowance::new(limits.call_buffer_bytes_max);
         let begun = room(&request, limits.message_bytes_max, &self.buffer, &buffer)
             .and_then(|room| Ok((self.take_apart(request, room)?, buffer)));
         match begun {
-            Ok((frame, buffer)) => self.start(frame, buffer, peer_request),
+            Ok((frame, buffer)) => self.start(frame, buffer, peer_request, place),
             Err(failure) => self.refuse(&peer_request, failure),
         }
     }
@@ -203,7 +206,7 @@ impl PeerCalls {
         }
     }
 
-    fn start(&mut self, frame: Frame, buffer: Allowance, peer_request: Arc<str>) {
+    fn start(&mut self, frame: Frame, buffer: Allowance, peer_request: Arc<str>, place: Hold) {
         let Frame { peer_request: id, said, kind, head } = frame;
         let single = is_single(kind);
         let limits = self.wire.worker.tunnels.limits.now();
@@ -233,7 +236,8 @@ impl PeerCalls {
             },
             kind == StreamType::Unary,
         );
-        let over = Over { live: self.live.clone(), finished: self.finished.clone(), id };
+        let (live, finished) = (self.live.clone(), self.finished.clone());
+        let over = Over { live, finished, id, _place: place };
         actix_rt::spawn(converse(answerer, Heard(heard), licences, over));
     }
 }
@@ -336,6 +340,7 @@ struct Over {
     live: Rc<RefCell<HashMap<String, Live>>>,
     finished: Rc<RefCell<VecDeque<String>>>,
     id: String,
+    _place: Hold,
 }
 
 impl Drop for Over {

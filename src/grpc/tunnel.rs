@@ -10,7 +10,6 @@ mod revocation;
 mod writer;
 
 use std::rc::Rc;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -22,7 +21,6 @@ use crate::actors::credit::Credit;
 use crate::actors::down::{Down, DownEnd, down};
 use crate::actors::now;
 use crate::auth::Credential;
-use crate::auth::guesses::Judgement;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::tunnel::allowance::Allowance;
@@ -33,9 +31,11 @@ use crate::tunnel::liveness::LastSeen;
 use super::answer::http_status;
 use super::encode::Rules;
 use super::head;
+use super::peer_call::PeerCalls;
 use super::status;
 use super::stream::MessageStream;
 use super::wire::{Shared, StreamSlot, Wire};
+use super::wrong_key;
 
 use reader::Reader;
 use registration::Registration;
@@ -65,7 +65,7 @@ pub async fn serve(
         }
         Err(end) => {
             if end == TunnelEnd::BadKey {
-                wrong_key(&shared, &wire).await;
+                wrong_key::shown("tunnel", shared.remote, &wire).await;
             } else {
                 log::info!("tunnel refused: remote={} reason={end}", shared.remote);
             }
@@ -73,25 +73,6 @@ pub async fn serve(
             drop(stream.send_trailers(status::tunnel_trailers(&end)));
         }
     }
-}
-
-/// Logs a wrong key, and waits when there are too many of them.
-async fn wrong_key(shared: &Shared, wire: &Wire) {
-    count(Count::AuthFailed);
-    let (address, now) = (shared.remote.ip(), now());
-    // The table is only counted in: a panic in between leaves it usable.
-    let guesses =
-        wire.guesses.lock().unwrap_or_else(PoisonError::into_inner).wrong_key(address, now);
-    match guesses {
-        Judgement::Answer => {
-            log::warn!("tunnel refused: remote={} key_id=unknown", shared.remote);
-            return;
-        }
-        Judgement::TurnedLate => log::warn!("wrong keys are answered late: address={address}"),
-        Judgement::Late => {}
-    }
-    let delay = wire.worker.tunnels.limits.now().bad_key_delay;
-    tokio::time::sleep(delay).await;
 }
 
 fn response_head(content_type: HeaderValue) -> Response<()> {
@@ -140,6 +121,7 @@ struct Parts {
     down: Down,
     credit: Credit,
     buffer: Allowance,
+    own_calls: Allowance,
     heard: LastSeen,
     sent: LastSeen,
     rules: Rules,
@@ -152,6 +134,7 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
     let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
     let credit = Credit::new(limits.tunnel_queue_bytes_max);
     let buffer = Allowance::new(limits.tunnel_buffer_bytes_max);
+    let own_calls = Allowance::new(limits.calls_per_tunnel_max);
     let opening = Opening {
         tunnel,
         worker: wire.worker.id,
@@ -161,10 +144,12 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
             plain: features.is_plain(),
             streams: features.stream,
             cancels: features.cancel,
+            drains: features.drain,
         },
         down: down.clone(),
         credit: credit.clone(),
         buffer: buffer.clone(),
+        own_calls: own_calls.clone(),
         heard: heard.clone(),
         sent: sent.clone(),
     };
@@ -175,7 +160,7 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
         message_bytes_max: limits.message_bytes_max,
         plain_call_timeout: limits.plain_call_timeout,
     };
-    Parts { tunnel, credential, connection, down, credit, buffer, heard, sent, rules }
+    Parts { tunnel, credential, connection, down, credit, buffer, own_calls, heard, sent, rules }
 }
 
 /// Closes the connection actor when the task of its wire is gone, on whatever road: without this a
@@ -197,8 +182,8 @@ impl Parts {
         refused: impl Future<Output = TunnelEnd>,
         wire: &Rc<Wire>,
     ) -> TunnelEnd {
-        let Self { tunnel, credential, connection, down, credit, buffer, heard, sent, rules } =
-            self;
+        let Self { tunnel, credential, connection, down, credit, buffer, .. } = self;
+        let Self { own_calls, heard, sent, rules, .. } = self;
         let writer = Writer {
             stream,
             down: down_end,
@@ -208,20 +193,25 @@ impl Parts {
             workers: wire.worker.count,
             sent,
         };
-        let reader = Reader {
-            frames,
-            connection,
-            down,
+        let calls = PeerCalls::new(
+            wire.clone(),
+            credential,
+            own_calls,
+            down.clone(),
             credit,
             buffer,
+            rules,
+        );
+        let reader = Reader {
+            frames,
+            connection: connection.clone(),
+            calls,
+            down,
             heard,
             tunnel,
-            rules,
             wire: wire.clone(),
-            credential,
             unreadable: 0,
         };
-        let connection = reader.connection.clone();
         let _guard = CloseOnDrop(connection.clone());
         let mut writing = std::pin::pin!(writer.run());
         tokio::select! {

@@ -45,6 +45,8 @@ pub enum Count {
     StreamRefused,
     /// Answers given up because their callers did not take them.
     SendStalled,
+    /// Drains whose grace was over before the last call.
+    DrainForced,
     /// Configurations that took the place of another.
     ConfigApplied,
     /// Configurations that could not, for their mistakes.
@@ -53,7 +55,7 @@ pub enum Count {
     Panic,
 }
 
-const COUNTS: [(Count, &str); 22] = [
+const COUNTS: [(Count, &str); 23] = [
     (Count::CallStarted, "calls_started"),
     (Count::CallAnswered, "calls_answered"),
     (Count::CallFailed, "calls_failed"),
@@ -73,6 +75,7 @@ const COUNTS: [(Count, &str); 22] = [
     (Count::HandshakeFailed, "handshakes_failed"),
     (Count::StreamRefused, "streams_refused"),
     (Count::SendStalled, "sends_stalled"),
+    (Count::DrainForced, "drain_forced"),
     (Count::ConfigApplied, "configurations_applied"),
     (Count::ConfigRefused, "configurations_refused"),
     (Count::Panic, "panics"),

@@ -71,9 +71,8 @@ impl<F> Outbox<F> {
         withdrawn
     }
 
-    /// Empties the outbox, and gives back the first frames of the calls that the peer never saw.
+    /// Drops all data, and gives back the first frames of the calls that the peer never saw.
     pub fn take_unseen(&mut self) -> Vec<(RequestId, F)> {
-        self.control.clear();
         let unseen = self.data.drain(..).filter(|queued| queued.opening);
         unseen.map(|queued| (queued.request, queued.frame)).collect()
     }
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_peer_never_saw_comes_back_and_nothing_stays() {
+    fn what_the_peer_never_saw_comes_back_and_only_control_stays() {
         let mut outbox = Outbox::new();
         let (seen, unseen) = (RequestId::random(), RequestId::random());
         outbox.push(seen, true, "seen 1");
@@ -121,6 +120,7 @@ mod tests {
         outbox.push(unseen, false, "unseen 2");
         outbox.push_control("heartbeat");
         assert_eq!(outbox.take_unseen(), [(unseen, "unseen 1")]);
+        assert_eq!(outbox.pop(), Some("heartbeat"));
         assert!(outbox.is_empty());
     }
 

@@ -1,6 +1,7 @@
 //! Asked to stop, the gateway lets calls in flight finish.
 
 use adit::app::Ended;
+use adit::grpc::proto::connection_message::MessageType;
 use serde_json::json;
 
 use crate::support::{Gateway, Peer, call_whole, ok, until};
@@ -59,6 +60,77 @@ async fn a_second_request_to_stop_does_not_wait() {
     gateway.ask_to_stop();
     let ended = tokio::task::spawn_blocking(move || gateway.ended()).await.unwrap();
     assert_eq!(ended, Ended::Forced);
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_drain_is_asked_to_leave_and_finishes_its_calls() {
+    let gateway = Gateway::with(json!({ "drain": { "grace": "20s" } }));
+    let mut peer = gateway.peer_with(&["demo.Echo"], &["stream", "cancel", "drain"]).await;
+    let caller = gateway.caller().await;
+    let mut call = call_whole(&caller, "/demo.Echo/Say", "").await;
+    let request = peer.request().await;
+    gateway.ask_to_stop();
+    let MessageType::Drain(drain) = peer.receive().await else { panic!("a drain") };
+    assert_eq!(drain.grace_seconds, 20);
+    peer.answer(ok(&request, "finished")).await;
+    assert_eq!(call.message().await, "finished");
+    call.succeeds().await;
+    peer.ends(14, "draining").await;
+    let ended = tokio::task::spawn_blocking(move || gateway.ended()).await.unwrap();
+    assert_eq!(ended, Ended::Drained);
+}
+
+#[tokio::test]
+async fn a_tunnel_without_calls_ends_while_those_of_another_go_on() {
+    let gateway = Gateway::start();
+    let mut busy = gateway.peer("demo.Echo").await;
+    let mut idle = gateway.peer("demo.Idle").await;
+    let caller = gateway.caller().await;
+    let mut call = call_whole(&caller, "/demo.Echo/Say", "").await;
+    let request = busy.request().await;
+    gateway.ask_to_stop();
+    idle.ends(14, "draining").await;
+    busy.answer(ok(&request, "finished")).await;
+    assert_eq!(call.message().await, "finished");
+    busy.ends(14, "draining").await;
+}
+
+#[tokio::test]
+async fn a_peer_is_cancelled_before_its_tunnel_is_cut() {
+    let gateway = Gateway::with(json!({ "drain": { "grace": "50ms" } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let mut call = call_whole(&caller, "/demo.Echo/Say", "").await;
+    let request = peer.request().await;
+    gateway.ask_to_stop();
+    assert_eq!(peer.cancel().await.request_id, request.request_id);
+    peer.ends(14, "draining").await;
+    call.fails(14, "tunnel_lost").await;
+}
+
+#[tokio::test]
+async fn a_drain_reaches_a_peer_that_is_behind_with_its_data() {
+    let gateway = Gateway::start();
+    let mut peer = Peer::dial_narrow(gateway.address(), 64 * 1024).await;
+    peer.register(crate::support::KEY, &["demo.Echo"], &["stream", "cancel", "drain"]).await;
+    peer.connected().await;
+    let caller = gateway.caller().await;
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        calls.push(call_whole(&caller, "/demo.Echo/Say", vec![0; 60_000]).await);
+    }
+    let first = peer.receive().await;
+    assert!(matches!(first, MessageType::Request(_)));
+    let address = gateway.address();
+    gateway.ask_to_stop();
+    until("the listener to close", async || tokio::net::TcpStream::connect(address).await.is_err())
+        .await;
+    // What is on its way already comes first; of the rest of the queue little does.
+    let mut before = 1;
+    while !matches!(peer.receive().await, MessageType::Drain(_)) {
+        before += 1;
+    }
+    assert!(before < 10, "{before} frames went before it");
 }
 
 #[tokio::test]

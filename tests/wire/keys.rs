@@ -259,3 +259,25 @@ async fn other_limits_and_names_are_in_force_at_once() {
     peer.answer(ok(&request, "")).await;
     answered(&mut running).await;
 }
+
+#[tokio::test]
+async fn callers_with_too_many_wrong_keys_are_answered_late_and_one_with_a_right_key_is_not() {
+    let mut settings = callers_keys(json!({}));
+    settings["limits"] = json!({ "bad_keys_per_minute_max": 2, "bad_key_delay": "1h" });
+    let gateway = Gateway::with(settings);
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    for _ in 0..2 {
+        call_with(&caller, "/demo.Echo/Say", "wrong").await.fails(16, "bad_credentials").await;
+    }
+    let mut late = call_with(&caller, "/demo.Echo/Say", "wrong").await;
+    let mut call = call_with(&caller, "/demo.Echo/Say", KEY).await;
+    tokio::select! {
+        biased;
+        end = late.end() => panic!("it was answered at once: {:?}", end.trailers),
+        () = async {
+            peer.echo().await;
+            answered(&mut call).await;
+        } => {}
+    }
+}

@@ -15,12 +15,17 @@ async fn a_silent_tunnel_is_closed_and_its_calls_end_at_once() {
     let mut peer = gateway.peer("demo.Echo").await;
     let caller = gateway.caller().await;
     let mut call = call_whole(&caller, "/demo.Echo/Say", "").await;
-    peer.request().await;
+    let request = peer.request().await;
     call.fails(14, "tunnel_lost").await;
-    // Heartbeats into the silence come before the end.
+    // Heartbeats into the silence come before the end, and a cancel of what was still running.
+    let mut cancelled = Vec::new();
     while let Some(frame) = peer.try_receive().await {
-        assert!(matches!(frame, MessageType::Heartbeat(_)), "{frame:?}");
+        match frame {
+            MessageType::Cancel(cancel) => cancelled.push(cancel.request_id),
+            other => assert!(matches!(other, MessageType::Heartbeat(_)), "{other:?}"),
+        }
     }
+    assert_eq!(cancelled, [request.request_id]);
     peer.ends(4, "heartbeat_timeout").await;
 }
 

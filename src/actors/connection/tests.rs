@@ -1,6 +1,7 @@
 //! A connection between the registry and its wire.
 
 use super::*;
+use crate::actors::registry::Drain;
 use crate::actors::testing::{Called, Peer, Stage, Tunnel, answer_frame, message, settle, text_of};
 use crate::actors::traffic::MESSAGE_OVERHEAD_BYTES;
 use crate::observe::tally::counted;
@@ -11,6 +12,8 @@ use crate::tunnel::code::Code;
 use crate::tunnel::limits::Limits;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+mod drain;
 
 const MORE: Form = Form::Stream { end: false };
 const END: Form = Form::Stream { end: true };
@@ -348,7 +351,7 @@ async fn an_answer_that_came_before_the_end_of_its_tunnel_is_delivered() {
 #[actix::test]
 async fn a_rejected_tunnel_is_told_why() {
     let stage = Stage::new();
-    stage.registry().drain(None);
+    stage.registry().drain(Drain::Finish);
     let tunnel = stage.open(Peer::default());
     let end = tunnel.down.until_ended().await;
     assert_eq!(end, TunnelEnd::Rejected(Rejection::Draining));

@@ -4,7 +4,6 @@ use actix::prelude::*;
 use tokio::sync::mpsc;
 
 use crate::tunnel::directory::{Routing, Standing};
-use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
 
@@ -100,9 +99,9 @@ impl RegistryHandle {
         self.0.do_send(message);
     }
 
-    /// Admits no tunnel any more; with an end, closes all tunnels of the worker too.
-    pub fn drain(&self, close: Option<TunnelEnd>) {
-        self.0.do_send(Drain { close });
+    /// Admits no tunnel any more, and brings those of the worker to their end.
+    pub fn drain(&self, drain: Drain) {
+        self.0.do_send(drain);
     }
 
     #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use actix::Recipient;
 
@@ -27,6 +28,8 @@ pub struct Line {
     pub left: Recipient<CallLeft>,
     /// Closes it.
     pub close: Recipient<CloseTunnel>,
+    /// Has it end after its last call.
+    pub drain: Recipient<DrainTunnel>,
     /// Room in its queue.
     pub credit: Credit,
     /// Its calls in flight, written by the registry that owns them, read by all.
@@ -215,12 +218,16 @@ pub struct CallUnseen {
     pub request: RequestId,
 }
 
-/// Admit no tunnel any more.
-#[derive(Debug, actix::Message)]
+/// Admit no tunnel any more, and bring those of the worker to their end.
+#[derive(Clone, Copy, Debug, actix::Message)]
 #[rtype(result = "()")]
-pub struct Drain {
-    /// Close all tunnels of the worker too.
-    pub close: Option<TunnelEnd>,
+pub enum Drain {
+    /// Each after its last call. Peers that take `drain` are asked to leave, and have so long.
+    Begin(Duration),
+    /// Each after what is still to be written: there are no calls any more.
+    Finish,
+    /// At once.
+    Cut,
 }
 
 // === What a registry tells others ===
@@ -253,6 +260,14 @@ pub struct CallLeft {
 #[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct CloseTunnel(pub TunnelEnd);
+
+/// To a connection: end once nothing is left to be done.
+#[derive(Clone, Copy, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct DrainTunnel {
+    /// Ask the peer to leave and wait for that, if it takes `drain`: it has so long.
+    pub ask: Option<Duration>,
+}
 
 /// To a connection: every registry knows the tunnel.
 #[derive(Debug, actix::Message)]

@@ -11,6 +11,9 @@ use crate::observe::tally::counted;
 use crate::tunnel::id::MethodPath;
 use crate::tunnel::limits::Limits;
 
+/// What a drain gives calls in these tests.
+const GRACE: Duration = Duration::from_secs(30);
+
 // === One call ===
 
 #[actix::test]
@@ -208,7 +211,7 @@ async fn a_tunnel_that_closes_before_it_is_attached_leaves_nothing_behind() {
 async fn a_draining_registry_rejects_tunnels_and_goes_on_with_calls() {
     let stage = Stage::new();
     let mut wire = stage.attach(Peer::default()).await;
-    stage.registry().drain(None);
+    stage.registry().drain(Drain::Begin(GRACE));
 
     let CloseTunnel(end) = next(&mut stage.offer(Peer::default()).closed).await;
     assert_eq!(end, TunnelEnd::Rejected(Rejection::Draining));
@@ -217,15 +220,19 @@ async fn a_draining_registry_rejects_tunnels_and_goes_on_with_calls() {
 }
 
 #[actix::test]
-async fn a_drain_with_an_end_closes_the_tunnels_of_its_own_worker() {
+async fn a_drain_is_for_the_tunnels_of_its_own_worker() {
     let stage = Stage::with(2, Limits::default());
     let mut own = stage.attach(Peer::default()).await;
     let mut other = stage.attach(Peer { worker: 1, ..Peer::default() }).await;
 
-    stage.registry().drain(Some(TunnelEnd::Draining));
+    stage.registry().drain(Drain::Begin(GRACE));
+    assert_eq!(next(&mut own.drained).await.ask, Some(GRACE));
+    stage.registry().drain(Drain::Finish);
+    assert_eq!(next(&mut own.drained).await.ask, None);
+    stage.registry().drain(Drain::Cut);
     assert_eq!(next(&mut own.closed).await.0, TunnelEnd::Draining);
     settle().await;
-    assert!(other.closed.try_recv().is_err());
+    assert!(other.drained.try_recv().is_err() && other.closed.try_recv().is_err());
 }
 
 // === Several workers ===

@@ -3,18 +3,14 @@
 use std::rc::Rc;
 
 use crate::actors::connection::ConnectionHandle;
-use crate::actors::credit::Credit;
 use crate::actors::down::Down;
 use crate::actors::now;
 use crate::actors::traffic::Outgoing;
-use crate::auth::Credential;
 use crate::grpc::decode::{self, Incoming, Unreadable};
-use crate::grpc::encode::Rules;
 use crate::grpc::peer_call::PeerCalls;
 use crate::grpc::stream::{MessageStream, Next};
 use crate::grpc::wire::Wire;
 use crate::observe::tally::{Count, count};
-use crate::tunnel::allowance::Allowance;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::TunnelId;
 use crate::tunnel::liveness::LastSeen;
@@ -26,34 +22,24 @@ const UNREADABLE_FRAMES_MAX: usize = 100;
 pub(super) struct Reader {
     pub(super) frames: MessageStream,
     pub(super) connection: ConnectionHandle,
+    /// The calls that the peer makes itself.
+    pub(super) calls: PeerCalls,
     pub(super) down: Down,
-    pub(super) credit: Credit,
-    pub(super) buffer: Allowance,
     pub(super) heard: LastSeen,
     pub(super) tunnel: TunnelId,
-    pub(super) rules: Rules,
     pub(super) wire: Rc<Wire>,
-    pub(super) credential: Credential,
     pub(super) unreadable: usize,
 }
 
 impl Reader {
     /// Reads until the peer leaves or breaks the rules, and closes the connection with the reason.
     pub(super) async fn run(mut self) {
-        let mut calls = PeerCalls::new(
-            self.wire.clone(),
-            self.credential,
-            self.down.clone(),
-            self.credit.clone(),
-            self.buffer.clone(),
-            self.rules,
-        );
         let end = loop {
             let next = self.frames.next().await;
             self.heard.touch(now());
             match next {
                 Next::Message { message, .. } => {
-                    if let Err(end) = self.take(message.payload, &mut calls) {
+                    if let Err(end) = self.take(message.payload) {
                         break end;
                     }
                 }
@@ -68,20 +54,20 @@ impl Reader {
         self.connection.close(end);
     }
 
-    fn take(&mut self, frame: bytes::Bytes, calls: &mut PeerCalls) -> Result<(), TunnelEnd> {
+    fn take(&mut self, frame: bytes::Bytes) -> Result<(), TunnelEnd> {
         match decode::incoming(frame) {
-            Ok(incoming) => self.hand_on(incoming, calls),
+            Ok(incoming) => self.hand_on(incoming),
             Err(unreadable) => self.put_up_with(&unreadable),
         }
     }
 
-    fn hand_on(&self, incoming: Incoming, calls: &mut PeerCalls) -> Result<(), TunnelEnd> {
+    fn hand_on(&mut self, incoming: Incoming) -> Result<(), TunnelEnd> {
         match incoming {
             Incoming::Answer(Some(request), frame) => self.connection.answered(request, frame),
             // An id that the gateway cannot have made.
             Incoming::Answer(None, _) => count(Count::FrameLate),
-            Incoming::Request(request) => calls.frame(request),
-            Incoming::Cancel(peer_request) => calls.cancel(&peer_request),
+            Incoming::Request(request) => self.calls.frame(request),
+            Incoming::Cancel(peer_request) => self.calls.cancel(&peer_request),
             Incoming::Heartbeat(id) => self.check_identity(&id),
             Incoming::Goodbye => self.connection.peer_drains(),
             Incoming::Status => {}

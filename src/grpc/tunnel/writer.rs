@@ -12,7 +12,7 @@ use crate::actors::traffic::Outgoing;
 use crate::grpc::encode::{self, Rules};
 use crate::grpc::proto::connection_message::MessageType;
 use crate::grpc::proto::connection_status::Status;
-use crate::grpc::proto::{Cancel, ConnectionStatus, Heartbeat};
+use crate::grpc::proto::{Cancel, ConnectionStatus, Drain, Heartbeat};
 use crate::grpc::{status, stream};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
@@ -67,9 +67,20 @@ impl Writer {
             self.stream.send_reset(Reason::CANCEL);
         } else {
             // A peer that is gone needs no answer.
+            drop(self.say_last_words());
             drop(self.stream.send_trailers(status::tunnel_trailers(&end)));
         }
         end
+    }
+
+    /// Control frames that were still to be written go before the end. They are few, so nobody waits
+    /// for the window: h2 holds them until the peer takes them, or leaves.
+    fn say_last_words(&mut self) -> Result<(), h2::Error> {
+        let mut out = BytesMut::new();
+        while let Some(frame) = self.down.last_word() {
+            self.encode(&frame, &mut out);
+        }
+        if out.is_empty() { Ok(()) } else { self.stream.send_data(out.freeze(), false) }
     }
 
     /// Takes what is ready and writes it. The room that frames take in the queue is given back
@@ -123,6 +134,7 @@ impl Writer {
             Outgoing::Response { frame, .. } => Some(frame.clone()),
             Outgoing::Connected
             | Outgoing::Cancel { .. }
+            | Outgoing::Drain { .. }
             | Outgoing::Unsupported(_)
             | Outgoing::Heartbeat => {
                 // Small by construction: far below any frame limit.
@@ -138,6 +150,10 @@ impl Writer {
             Outgoing::Cancel { request, failure } => {
                 MessageType::Cancel(cancel(&request.to_string(), *failure))
             }
+            Outgoing::Drain { grace } => MessageType::Drain(Drain {
+                reason: "the gateway is shutting down".to_owned(),
+                grace_seconds: u32::try_from(grace.as_secs()).unwrap_or(u32::MAX),
+            }),
             Outgoing::Unsupported(message) => MessageType::Status(ConnectionStatus {
                 connection_id: self.tunnel.to_string(),
                 status: Status::Error.into(),

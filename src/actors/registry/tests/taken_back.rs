@@ -62,7 +62,7 @@ async fn nothing_is_put_through_again_while_the_gateway_drains() {
     call.opened().await;
     let Carry { request, head, frame, .. } = next(&mut wire.carried).await;
     let _other = stage.attach(Peer::default()).await;
-    stage.registry().drain(None);
+    stage.registry().drain(Drain::Begin(GRACE));
     let tunnel = wire.id;
     stage.registry().take_back(TakeBack { request, tunnel, head, first: frame });
     assert_eq!(call.refused().await, Failure::Draining);
