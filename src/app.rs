@@ -19,6 +19,7 @@ use crate::actors::worker::{self, Worker};
 use crate::auth::Keyring;
 use crate::auth::guesses::Guesses;
 use crate::config::{Config, Listener};
+use crate::grpc::age::ConnectionAge;
 use crate::grpc::door::Door;
 use crate::grpc::keepalive::Keepalive;
 use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
@@ -104,6 +105,7 @@ struct WireSettings {
     guesses: Arc<Mutex<Guesses>>,
     require_caller_key: bool,
     keepalive: Keepalive,
+    age: ConnectionAge,
     phase: watch::Receiver<Phase>,
     gathering: Allowance,
 }
@@ -241,6 +243,7 @@ impl Live {
             guesses: self.guesses.clone(),
             require_caller_key: self.config.require_caller_key,
             keepalive: self.config.keepalive,
+            age: self.config.connection_age,
             phase,
             gathering: self.gathering.clone(),
         }
@@ -354,6 +357,7 @@ fn start_worker(
         guesses: wire.guesses,
         require_caller_key: wire.require_caller_key,
         keepalive: wire.keepalive,
+        age: wire.age,
         gathering: wire.gathering,
         phase: wire.phase,
     };

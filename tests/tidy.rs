@@ -20,7 +20,10 @@ const LAYERS: [(&str, &[&str]); 6] = [
     ("actors", &["actors", "observe", "tunnel"]),
     ("grpc", &["grpc", "actors", "auth", "observe", "tunnel"]),
     // It knows the settings of each part; no part knows it.
-    ("config", &["config", "auth", "tunnel", "grpc::keepalive::Keepalive"]),
+    (
+        "config",
+        &["config", "auth", "tunnel", "grpc::age::ConnectionAge", "grpc::keepalive::Keepalive"],
+    ),
 ];
 
 /// Where a library stays; one that is not listed goes by what its name has before the first `_`.

@@ -23,6 +23,8 @@ pub enum Expired {
     Deadline,
     /// The wait for the half-close of a call to a plain peer.
     HalfClose,
+    /// The call may have been still for too long.
+    Idle,
 }
 
 /// The alarm clock of one worker. Clones share it; it does not leave its thread.

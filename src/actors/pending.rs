@@ -15,6 +15,7 @@ use crate::tunnel::allowance::Hold;
 use crate::tunnel::call::{Call, Frame, Order, Said};
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::RequestId;
+use crate::tunnel::idleness::Idleness;
 
 use super::alarm::{Alarm, AlarmClock, Expired};
 use super::credit::Credit;
@@ -154,6 +155,8 @@ pub struct Pending {
     carried: Option<Carried>,
     deadline: Option<Alarm>,
     half_close: Option<Alarm>,
+    /// Only where calls may not be still for as long as they like.
+    idleness: Option<(Idleness, Alarm)>,
 }
 
 impl Pending {
@@ -174,9 +177,13 @@ impl Pending {
                 carried: None,
                 deadline: None,
                 half_close: None,
+                idleness: None,
             };
             pending.deadline =
                 pending.head.deadline.map(|at| pending.alarm(at, Expired::Deadline, ctx));
+            let timeout = pending.surroundings.limits.now().stream_idle_timeout;
+            pending.idleness = Idleness::watch(timeout, now())
+                .map(|idleness| (idleness, pending.alarm(idleness.over_at(), Expired::Idle, ctx)));
             let whole = matches!(first, Some(Said::LastMessage(_) | Said::HalfClose));
             if !whole {
                 pending.caller.tell(Reply::Admitted(PendingHandle(ctx.address())));
@@ -204,6 +211,25 @@ impl Pending {
     fn alarm(&self, at: Instant, what: Expired, ctx: &Context<Self>) -> Alarm {
         let who = ctx.address().recipient();
         self.surroundings.clock.arm(at, self.request, what, who)
+    }
+
+    fn moved(&mut self) {
+        if let Some((idleness, _)) = &mut self.idleness {
+            idleness.moved(now());
+        }
+    }
+
+    /// The alarm went off: it was set before the last message went, so there may be time left.
+    fn idle(&mut self, ctx: &Context<Self>) -> Order<Message> {
+        match self.idleness.take() {
+            Some((idleness, _)) if idleness.over_at() > now() => {
+                let alarm = self.alarm(idleness.over_at(), Expired::Idle, ctx);
+                self.idleness = Some((idleness, alarm));
+                Order::Nothing
+            }
+            Some(_) => self.call.left(Failure::Idle),
+            None => Order::Nothing,
+        }
     }
 
     fn obey(&mut self, order: Order<Message>, ctx: &mut Context<Self>) {
@@ -272,6 +298,7 @@ impl Pending {
     }
 
     fn answered(&mut self, part: Box<Part>, ctx: &mut Context<Self>) {
+        self.moved();
         let last = part.ending.is_some();
         if self.call.answered(last) {
             self.caller.tell(Reply::Part(part));
@@ -295,6 +322,7 @@ impl Handler<CallerSaid> for Pending {
     type Result = ();
 
     fn handle(&mut self, CallerSaid(said): CallerSaid, ctx: &mut Self::Context) {
+        self.moved();
         let order = self.call.said(said);
         self.obey(order, ctx);
     }
@@ -316,6 +344,7 @@ impl Handler<Expired> for Pending {
         let order = match expired {
             Expired::Deadline => self.call.left(Failure::Deadline),
             Expired::HalfClose => self.call.half_close_overdue(),
+            Expired::Idle => self.idle(ctx),
         };
         self.obey(order, ctx);
     }

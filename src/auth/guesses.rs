@@ -5,8 +5,10 @@
 //! may share one address behind NAT.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use super::network::network;
 
 /// Wrong keys are counted for this long.
 const WINDOW: Duration = Duration::from_mins(1);
@@ -73,16 +75,6 @@ impl Guesses {
             if let Some(address) = oldest.map(|(address, _)| *address) {
                 self.addresses.remove(&address);
             }
-        }
-    }
-}
-
-/// Whoever has one IPv6 address has the 64 bits of the network below it.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
         }
     }
 }

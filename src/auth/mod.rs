@@ -6,6 +6,7 @@
 pub mod grant;
 pub mod guesses;
 pub mod key;
+pub mod network;
 pub mod pattern;
 
 use std::collections::HashMap;

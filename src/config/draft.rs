@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::file::{CallersFile, File, HeartbeatFile, KeepaliveFile, Level, RoutingFile};
 use super::file::{DRAIN_GRACE, WORKERS_MAX};
-use super::file::{File, HeartbeatFile, KeepaliveFile, Level, RoutingFile};
 use super::mistakes::{Mistake, Mistakes};
 use super::shapes::Count;
 use super::units::Span;
 use super::{Config, ConfigError, Environment, Listener};
 use super::{KEY_VARIABLE, keys, listeners, patterns};
+use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::liveness::Patience;
@@ -40,6 +41,7 @@ impl TryFrom<Draft<'_>> for Config {
             workers: workers(file.workers, &mut mistakes),
             keys: keys::used(file.keys, environment, &mut mistakes),
             require_caller_key,
+            connection_age: connection_age(&file.callers.0),
             routing: routing(&file.routing.0),
             heartbeat: heartbeat(&file.heartbeat.0, &mut mistakes),
             keepalive: keepalive(&file.keepalive.0, &mut mistakes),
@@ -68,6 +70,15 @@ fn workers(written: Option<Count>, mistakes: &mut Mistakes) -> NonZeroUsize {
         mistakes.add("workers", text);
         NonZeroUsize::MIN
     })
+}
+
+/// Zero is a choice here: no age at which connections end, or no grace.
+fn connection_age(written: &CallersFile) -> ConnectionAge {
+    let default = ConnectionAge::default();
+    ConnectionAge {
+        max: written.connection_age_max.map_or(default.max, Span::duration),
+        grace: written.connection_age_grace.map_or(default.grace, Span::duration),
+    }
 }
 
 fn routing(written: &RoutingFile) -> Routing {
@@ -172,6 +183,7 @@ mod tests {
         assert_eq!(config.routing, Routing::default());
         assert_eq!(config.heartbeat, Patience::default());
         assert_eq!(config.keepalive, Keepalive::default());
+        assert_eq!(config.connection_age, ConnectionAge::default());
         assert_eq!(config.drain_grace, Duration::from_secs(30));
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.log_level, LevelFilter::Info);
@@ -186,7 +198,7 @@ mod tests {
         ],
         "workers": 2,
         "keys": [ { "id": "edge", "key_env": "EDGE_KEY", "register": ["*"] } ],
-        "callers": { "require_key": false },
+        "callers": { "require_key": false, "connection_age_max": "0s", "connection_age_grace": "9s" },
         "routing": { "match_unqualified": false, "startup_grace": "1s", "name_retention": "2m" },
         "heartbeat": { "interval": "3s", "late_after": "4s", "dead_after": "5s" },
         "keepalive": { "interval": "6s", "timeout": "7s" },
@@ -209,6 +221,8 @@ mod tests {
             Patience { interval: seconds(3), late_after: seconds(4), dead_after: seconds(5) };
         assert_eq!(config.heartbeat, heartbeat);
         assert_eq!(config.keepalive, Keepalive { interval: seconds(6), timeout: seconds(7) });
+        let age = ConnectionAge { max: Duration::ZERO, grace: seconds(9) };
+        assert_eq!(config.connection_age, age);
         assert_eq!(config.drain_grace, Duration::ZERO);
         assert_eq!(config.limits, Limits { calls_max: 8, ..Limits::default() });
         assert_eq!(config.log_level, LevelFilter::Trace);

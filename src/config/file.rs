@@ -11,6 +11,7 @@ use super::limits::LimitsFile;
 use super::moment::Moment;
 use super::shapes::{Count, Section};
 use super::units::{Span, more_than_zero};
+use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::liveness::Patience;
@@ -129,11 +130,18 @@ pub(super) enum Feature {
     Stream,
 }
 
-/// What callers must have.
+/// What callers must have, and how old their connections get.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct CallersFile {
     /// Callers must send a key. Left out, they must if an address that serves them is not loopback.
     pub(super) require_key: Option<bool>,
+    /// A connection this old (a tenth less or more) gets GOAWAY: clients open another, calls in flight
+    /// finish. 0s is never. One that carries a tunnel gets as old as it likes.
+    #[schemars(extend("default" = shown(ConnectionAge::default().max)))]
+    pub(super) connection_age_max: Option<Span>,
+    /// What is still in flight so long after that ends with its connection.
+    #[schemars(extend("default" = shown(ConnectionAge::default().grace)))]
+    pub(super) connection_age_grace: Option<Span>,
 }
 
 /// How calls find their tunnels.

@@ -66,11 +66,17 @@ limits_file! {
     calls_per_tunnel_max: Count,
     /// Open connections; further ones are closed as they come.
     connections_max: Count,
-    /// Open connections from one address that is not loopback.
+    /// Open connections from one address (one /64 of IPv6) that is not loopback.
     connections_per_address_max: Count,
     /// Open streams of one connection, tunnels among them.
     #[schemars(range(max = STREAMS_MAX))]
     streams_per_connection_max: Count,
+    /// Calls that one connection may cancel at once before their answers have begun; one more and it is
+    /// closed with GOAWAY (ENHANCE_YOUR_CALM) and all its calls. Calls that had three quarters of their
+    /// time do not count.
+    early_cancels_burst: Count,
+    /// How many more it may cancel each second.
+    early_cancels_per_second: Count,
     /// One message, either way; 64MiB at most.
     message_bytes_max: Size,
     /// Bytes of callers' messages, and of first frames, that have come in part, from everybody
@@ -117,6 +123,10 @@ limits_file! {
     half_close_timeout: Span,
     /// Time for a call without a deadline to a peer that asked for no feature.
     plain_call_timeout: Span,
+    /// Time for a caller's message to come once it has begun. A call may be silent between messages.
+    message_timeout: Span,
+    /// A call on which no message goes either way for so long ends. Left out, it may be still for ever.
+    stream_idle_timeout: Span,
     /// A caller that takes nothing of its answer for so long is given up: its stream is reset, the
     /// peer told.
     send_stall_timeout: Span,
@@ -183,7 +193,7 @@ trait Written: Copy + From<Self::Used> {
 
     fn used(self) -> Result<Self::Used, LimitError>;
 
-    /// How it looks in the file.
+    /// How it looks in the file: what never ends is left out.
     fn written(self) -> Value;
 }
 
@@ -247,7 +257,8 @@ impl Written for Span {
     }
 
     fn written(self) -> Value {
-        Value::from(self.to_string())
+        let ends = self.duration() != Duration::MAX;
+        ends.then(|| Value::from(self.to_string())).unwrap_or_default()
     }
 }
 
@@ -267,7 +278,7 @@ mod tests {
     /// One value for each field, none of them its default.
     const EVERY_LIMIT: &str = r#"{
         "calls_max": 1, "calls_per_tunnel_max": 2, "connections_max": 27, "connections_per_address_max": 28,
-        "streams_per_connection_max": 3,
+        "streams_per_connection_max": 3, "early_cancels_burst": 29, "early_cancels_per_second": 30,
         "message_bytes_max": "4B", "gathered_bytes_max": "26B", "metadata_bytes_max": "5B", "metadata_entries_max": 6,
         "classic_frame_bytes_max": "7B", "peer_frame_bytes_max": "8B",
         "tunnel_queue_bytes_max": "10B", "call_queue_bytes_max": "9B",
@@ -276,7 +287,7 @@ mod tests {
         "tunnels_per_key_max": 15, "tunnels_per_service_max": 16, "names_remembered_max": 17,
         "bad_keys_per_minute_max": 23, "bad_key_delay": "24s",
         "register_timeout": "18s", "handshake_timeout": "19s", "half_close_timeout": "20s",
-        "plain_call_timeout": "21s", "send_stall_timeout": "25s", "cancel_timeout": "22s"
+        "plain_call_timeout": "21s", "send_stall_timeout": "25s", "message_timeout": "31s", "stream_idle_timeout": "32s", "cancel_timeout": "22s"
     }"#;
 
     #[test]
@@ -287,6 +298,8 @@ mod tests {
             connections_max: 27,
             connections_per_address_max: 28,
             streams_per_connection_max: 3,
+            early_cancels_burst: 29,
+            early_cancels_per_second: 30,
             message_bytes_max: 4,
             gathered_bytes_max: 26,
             metadata_bytes_max: 5,
@@ -308,6 +321,8 @@ mod tests {
             handshake_timeout: Duration::from_secs(19),
             half_close_timeout: Duration::from_secs(20),
             plain_call_timeout: Duration::from_secs(21),
+            message_timeout: Duration::from_secs(31),
+            stream_idle_timeout: Duration::from_secs(32),
             send_stall_timeout: Duration::from_secs(25),
             cancel_timeout: Duration::from_secs(22),
         };

@@ -40,6 +40,7 @@ pub use keys::{KEY_VARIABLE, KEY_VARIABLE_ID};
 pub use mistakes::Mistake;
 
 use crate::auth::Keyring;
+use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::limits::Limits;
@@ -61,6 +62,8 @@ pub struct Config {
     pub keys: Keyring,
     /// Callers must present a key too.
     pub require_caller_key: bool,
+    /// How old the connections of callers get.
+    pub connection_age: ConnectionAge,
     /// How calls find their tunnels.
     pub routing: Routing,
     /// How long a tunnel may be silent.
@@ -162,6 +165,7 @@ impl Config {
             ("listeners", self.listeners == next.listeners),
             ("workers", self.workers == next.workers),
             ("callers.require_key", self.require_caller_key == next.require_caller_key),
+            ("callers.connection_age", self.connection_age == next.connection_age),
             ("heartbeat", self.heartbeat == next.heartbeat),
             ("keepalive", self.keepalive == next.keepalive),
         ];

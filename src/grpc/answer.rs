@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
@@ -13,6 +14,7 @@ use crate::actors::traffic::{Ending, MetadataLimit};
 use super::encode::COPIED_BYTES_MAX;
 use super::framing::{PREFIX_BYTES, put_prefix};
 use super::status;
+use super::wire::StreamSlot;
 
 /// The way back to a caller.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct AnswerWriter {
     stream: Option<SendStream<Bytes>>,
     content_type: HeaderValue,
     limit: MetadataLimit,
+    slot: StreamSlot,
 }
 
 impl AnswerWriter {
@@ -29,8 +32,9 @@ impl AnswerWriter {
         respond: SendResponse<Bytes>,
         content_type: HeaderValue,
         limit: MetadataLimit,
+        slot: StreamSlot,
     ) -> Self {
-        Self { respond, stream: None, content_type, limit }
+        Self { respond, stream: None, content_type, limit, slot }
     }
 
     /// Sends the headers, unless they have been sent.
@@ -42,6 +46,7 @@ impl AnswerWriter {
         if self.stream.is_none() {
             let response = self.head(headers.unwrap_or_default());
             self.stream = Some(self.respond.send_response(response, false)?);
+            self.slot.answered();
         }
         Ok(())
     }
@@ -85,7 +90,9 @@ impl AnswerWriter {
             return stream.send_trailers(trailers);
         }
         let response = self.head(trailers);
-        self.respond.send_response(response, true).map(drop)
+        self.respond.send_response(response, true)?;
+        self.slot.answered();
+        Ok(())
     }
 
     /// Ends the stream in the middle of a message, where no trailers can be.
@@ -102,6 +109,11 @@ impl AnswerWriter {
             Some(stream) => stream.poll_reset(cx).map(drop),
             None => self.respond.poll_reset(cx).map(drop),
         }
+    }
+
+    /// The caller gives its call until then.
+    pub fn is_awaited_until(&mut self, deadline: Instant) {
+        self.slot.is_patient_until(deadline);
     }
 
     /// Waits until the caller is gone.
@@ -131,12 +143,13 @@ pub fn pieces(compressed: bool, payload: Bytes) -> [Bytes; 2] {
 }
 
 /// Answers a request that is no gRPC call with an HTTP status and nothing else.
-pub fn http_status(mut respond: SendResponse<Bytes>, code: StatusCode) {
+pub fn http_status(mut respond: SendResponse<Bytes>, mut slot: StreamSlot, code: StatusCode) {
     let mut response = Response::new(());
     *response.status_mut() = code;
     if code == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     }
-    // A caller that is gone needs no answer.
-    drop(respond.send_response(response, true));
+    if respond.send_response(response, true).is_ok() {
+        slot.answered();
+    }
 }

@@ -4,8 +4,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use h2::Reason;
 use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
 use http::Request;
@@ -14,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::observe::tally::{Count, count};
 use crate::tunnel::limits::STREAMS_MAX;
 
+use super::age::{Aging, Due};
 use super::answer::http_status;
 use super::door::Place;
 use super::socket::{Reads, Socket};
@@ -43,6 +46,9 @@ const SMALL_FRAMES_BUDGET_BYTES: usize = 16 * 1024 * 1024;
 const TUNNEL_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const TUNNEL_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
+/// How long a connection that is closed may take to send why.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Serves one connection until it ends.
 pub async fn serve(
     stream: TcpStream,
@@ -63,7 +69,7 @@ pub async fn serve(
         Ok(Err(error)) => return handshake_failed(remote, &error),
         Err(elapsed) => return handshake_failed(remote, &elapsed),
     };
-    let shared = Rc::new(Shared::new(remote, roles, streams_max));
+    let shared = Rc::new(Shared::new(remote, roles, &wire.worker.tunnels.limits.now()));
     drive(connection, reads, shared, wire).await;
 }
 
@@ -95,6 +101,7 @@ async fn drive(
     let mut phase = wire.phase.clone();
     let ping_pong = connection.ping_pong();
     let mut dead = pin!(wire.keepalive.until_dead(ping_pong, reads));
+    let mut aging = Aging::new(wire.age);
     let mut drains = *phase.borrow_and_update() != Phase::Serving;
     if drains {
         connection.graceful_shutdown();
@@ -116,12 +123,32 @@ async fn drive(
                 drains = true;
                 connection.graceful_shutdown();
             }
+            due = aging.due(|| shared.carries_tunnel()) => match due {
+                Due::Leave => {
+                    count(Count::ConnectionAged);
+                    connection.graceful_shutdown();
+                }
+                Due::Close => return close(connection, Reason::NO_ERROR).await,
+            },
+            () = shared.early_cancels.too_many() => {
+                count(Count::ConnectionCalmed);
+                log::info!("connection closed: remote={} too many early cancels", shared.remote);
+                return close(connection, Reason::ENHANCE_YOUR_CALM).await;
+            }
             () = &mut dead => {
                 log::info!("connection dead: remote={} no answer to a ping", shared.remote);
                 return;
             }
         }
     }
+}
+
+/// Ends a connection with all its streams, and says why if the other side still listens.
+async fn close(mut connection: Connection<Socket, Bytes>, reason: Reason) {
+    connection.abrupt_shutdown(reason);
+    let closed = async { while matches!(connection.accept().await, Some(Ok(_))) {} };
+    // A side that does not read is closed without a word.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
 }
 
 /// Room for all streams at once: streams whose tunnels are stuck must not keep the others from
@@ -151,9 +178,9 @@ fn dispatch(
     shared: &Rc<Shared>,
     wire: &Rc<Wire>,
 ) {
-    let Some(slot) = shared.take_slot() else {
+    let Some(mut slot) = shared.take_slot() else {
         count(Count::StreamRefused);
-        return respond.send_reset(h2::Reason::REFUSED_STREAM);
+        return respond.send_reset(Reason::REFUSED_STREAM);
     };
     let path = request.uri().path();
     if shared.roles.tunnels && path == ESTABLISH_CONNECTION {
@@ -162,15 +189,17 @@ fn dispatch(
     if shared.roles.tunnels && path == REGISTER {
         let timeout = wire.worker.tunnels.limits.now().register_timeout;
         if let Err(code) = head::content_type(request.method(), request.headers()) {
-            return http_status(respond, code);
+            return http_status(respond, slot, code);
         }
         return spawn(async move {
-            let _slot = slot;
             let served = body::serve(register::service(), request, respond);
             match tokio::time::timeout(timeout, served).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => slot.answered(),
                 Ok(Err(error)) => log::debug!("register ended: cause={error}"),
-                Err(elapsed) => log::debug!("register ended: cause={elapsed}"),
+                Err(elapsed) => {
+                    slot.answered();
+                    log::debug!("register ended: cause={elapsed}");
+                }
             }
         });
     }

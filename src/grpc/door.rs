@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use crate::auth::network::network;
 use crate::tunnel::allowance::{Allowance, Hold};
 
 /// With so many addresses, those without a connection are forgotten. There are never more than
@@ -46,14 +47,14 @@ impl Door {
         }
     }
 
-    /// A place for a connection from `address`, if there is one. Loopback, where everything behind
-    /// a proxy on this machine comes from, is limited in all only.
+    /// A place for a connection from `address`, which stands for its whole network, if there is one.
+    /// Loopback, where everything behind a proxy on this machine comes from, is limited in all only.
     pub fn enter(&self, address: IpAddr) -> Option<Place> {
-        let address = address.to_canonical();
         let in_all = self.all.take(1)?;
-        if address.is_loopback() {
+        if address.to_canonical().is_loopback() {
             return Some(Place { _in_all: in_all, _of_address: None });
         }
+        let address = network(address);
         let mut addresses = self.addresses.borrow_mut();
         if addresses.len() >= FORGET_FROM {
             addresses.retain(|_, allowance| allowance.used() > 0);
@@ -80,6 +81,16 @@ mod tests {
         let _fourth = door.enter(one).unwrap();
         let _fifth = door.enter(other).unwrap();
         assert!(door.enter(IpAddr::from([192, 0, 2, 3])).is_none(), "four in all");
+    }
+
+    #[test]
+    fn an_ipv6_network_has_the_places_of_one_address_and_loopback_has_no_network() {
+        let door = Door::new(Allowance::new(10), 1);
+        let of = |text: &str| door.enter(text.parse().unwrap());
+        let _first = of("2001:db8:0:1::1").unwrap();
+        assert!(of("2001:db8:0:1::2").is_none(), "the same network");
+        let _second = of("2001:db8:0:2::1").unwrap();
+        let _local = [of("::1").unwrap(), of("::1").unwrap()];
     }
 
     #[test]

@@ -18,16 +18,17 @@ use tokio::time::Instant;
 
 use crate::actors::entry::{Admit, EntryHandle};
 use crate::actors::pending::Reply;
-use crate::actors::traffic::{Ending, Message, Part, RequestHead, Room};
+use crate::actors::traffic::{Ending, Message, Part, RequestHead};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::limits::Limits;
 
 use super::answer::{AnswerWriter, http_status, pieces};
-use super::conversation::{HangUp, Licence, Word, Words, licences, replies, speak};
+use super::conversation::{HangUp, Licence, Word, Words as _, licences, replies, speak};
 use super::head;
-use super::stream::{MessageStream, Next};
+use super::speech::Speech;
+use super::stream::MessageStream;
 use super::wire::{Shared, StreamSlot, Wire};
 use super::wrong_key;
 
@@ -42,9 +43,9 @@ pub fn serve(
     let (parts, body) = request.into_parts();
     let content_type = match head::content_type(&parts.method, &parts.headers) {
         Ok(content_type) => content_type,
-        Err(code) => return http_status(respond, code),
+        Err(code) => return http_status(respond, slot, code),
     };
-    let writer = AnswerWriter::new(respond, content_type, wire.metadata_limit());
+    let mut writer = AnswerWriter::new(respond, content_type, wire.metadata_limit(), slot);
     let head = match head::read(parts, shared, wire) {
         Ok(head) => Arc::new(head),
         Err(Failure::BadCredentials) => {
@@ -52,18 +53,21 @@ pub fn serve(
             let wrong_key = async move {
                 wrong_key::shown("call", remote, &wire).await;
                 refuse(writer, Failure::BadCredentials);
-                drop(slot);
             };
             actix_rt::spawn(wrong_key);
             return;
         }
         Err(failure) => return refuse(writer, failure),
     };
+    if let Some(deadline) = head.deadline {
+        writer.is_awaited_until(deadline);
+    }
     let limits = wire.worker.tunnels.limits.now();
     let body = MessageStream::new(body, limits.message_bytes_max, wire.gathering.clone());
+    let body = Speech::new(body, limits.message_timeout);
     let (for_pending, replies) = replies(&limits);
     let listener = Listener::new(writer, replies, &limits, head.deadline);
-    let caller = Caller { head, body, for_pending, entry: wire.worker.entry.clone(), _slot: slot };
+    let caller = Caller { head, body, for_pending, entry: wire.worker.entry.clone() };
     actix_rt::spawn(caller.call(listener));
 }
 
@@ -78,17 +82,16 @@ fn refuse(mut writer: AnswerWriter, failure: Failure) {
 /// behind a pointer: the head here, the listener, and the speaker that most calls do not need.
 struct Caller {
     head: Arc<RequestHead>,
-    body: MessageStream,
+    body: Speech,
     for_pending: mpsc::Sender<Reply>,
     entry: EntryHandle,
-    _slot: StreamSlot,
 }
 
 impl Caller {
     async fn call(self, mut listener: Box<Listener>) {
-        let Self { head, mut body, for_pending, entry, _slot } = self;
+        let Self { head, mut body, for_pending, entry } = self;
         // Most calls have said all they will by now, and then the first hop takes everything along.
-        let first = match now_or_later(body.next()).await.map(word) {
+        let first = match now_or_later(body.next()).await {
             None => None,
             Some(Word::Said(said)) => Some(said),
             Some(Word::Failed(failure)) => return refuse(listener.writer, failure),
@@ -123,27 +126,6 @@ async fn now_or_later<T>(future: impl Future<Output = T>) -> Option<T> {
         })
     })
     .await
-}
-
-impl Words for MessageStream {
-    async fn next(&mut self) -> Word {
-        word(Self::next(self).await)
-    }
-}
-
-fn word(next: Next) -> Word {
-    match next {
-        Next::Message { message, last } if message.flag <= 1 => {
-            let compressed = message.flag == 1;
-            let message = Message { payload: message.payload, compressed, room: Room::default() };
-            Word::Said(if last { Said::LastMessage(message) } else { Said::Message(message) })
-        }
-        Next::Message { .. } | Next::CutOff => Word::Failed(Failure::Protocol),
-        Next::End => Word::Said(Said::HalfClose),
-        Next::TooLarge => Word::Failed(Failure::MessageTooLarge),
-        Next::NoRoom => Word::Failed(Failure::NoRoom),
-        Next::Broken => Word::Failed(Failure::Cancelled),
-    }
 }
 
 /// Hears replies and writes the answer.

@@ -1,9 +1,9 @@
 //! The wire: h2 and protobuf. Nothing of either leaves this folder.
 //!
 //! - [`listener`] accepts, [`connection`] drives one HTTP/2 connection (over [`socket`]) and sends
-//!   each stream to who serves it
-//! - [`forward`]: a caller's stream; [`head`] reads what comes before its first message, [`answer`]
-//!   writes what comes back
+//!   each stream to who serves it; [`age`] and [`early_cancels`] may end it
+//! - [`forward`]: a caller's stream; [`head`] reads what comes before its first message, `speech`
+//!   its messages, [`answer`] writes what comes back
 //! - [`tunnel`]: a peer's stream; [`decode`] and [`encode`] are its frames, [`features`] what it
 //!   asked for, [`peer_call`] the calls that it makes itself
 //! - [`conversation`]: what both kinds of callers have in common
@@ -12,6 +12,7 @@
 //! - [`stream`], [`framing`], [`metadata`], [`timeout`], [`compression`]: gRPC over HTTP/2
 //! - [`status`]: the one error table
 
+pub mod age;
 pub mod answer;
 pub mod body;
 pub mod compression;
@@ -19,6 +20,7 @@ pub mod connection;
 pub mod conversation;
 pub mod decode;
 pub mod door;
+pub mod early_cancels;
 pub mod encode;
 pub mod features;
 pub mod forward;
@@ -31,6 +33,7 @@ mod peer_answer;
 pub mod peer_call;
 pub mod register;
 pub mod socket;
+mod speech;
 pub mod status;
 pub mod stream;
 pub mod timeout;

@@ -37,7 +37,10 @@ pub fn of_failure(failure: Failure) -> (Code, &'static str) {
         Failure::NoTunnel => (Code::UNAVAILABLE, "no_tunnel"),
         Failure::TunnelLost => (Code::UNAVAILABLE, "tunnel_lost"),
         Failure::Draining => (Code::UNAVAILABLE, "draining"),
-        Failure::Deadline | Failure::HalfCloseOverdue => (Code::DEADLINE_EXCEEDED, "deadline"),
+        Failure::Deadline | Failure::HalfCloseOverdue | Failure::MessageOverdue => {
+            (Code::DEADLINE_EXCEEDED, "deadline")
+        }
+        Failure::Idle => (Code::DEADLINE_EXCEEDED, "idle"),
         Failure::Cancelled => (Code::CANCELLED, "cancelled"),
         Failure::MessageTooLarge | Failure::FrameTooLarge => {
             (Code::RESOURCE_EXHAUSTED, "message_too_large")
@@ -143,12 +146,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// The closed set that users match on.
-    const REASONS: [&str; 18] = [
+    const REASONS: [&str; 19] = [
         "bad_credentials",
         "bad_tunnel_frame",
         "cancelled",
         "deadline",
         "draining",
+        "idle",
         "inflight_limit",
         "message_too_large",
         "metadata_too_large",

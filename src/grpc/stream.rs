@@ -1,7 +1,7 @@
 //! Reading and writing one h2 stream.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
@@ -93,32 +93,42 @@ impl MessageStream {
 
     /// What comes next. The sender's window grows only as this is asked.
     pub async fn next(&mut self) -> Next {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The same, for who waits for something else too.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
             match self.deframer.next_message() {
-                Err(_) => return Next::TooLarge,
+                Err(_) => return Poll::Ready(Next::TooLarge),
                 Ok(Some(message)) => {
                     self.gathered = None;
                     let last = self.deframer.is_empty() && self.stream.is_end_stream();
-                    return Next::Message { message, last };
+                    return Poll::Ready(Next::Message { message, last });
                 }
                 Ok(None) => {}
             }
-            match poll_fn(|cx| self.stream.poll_data(cx)).await {
+            match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(chunk)) => {
                     let released = self.stream.flow_control().release_capacity(chunk.len());
                     if released.is_err() {
-                        return Next::Broken;
+                        return Poll::Ready(Next::Broken);
                     }
                     self.deframer.push(chunk);
                     if !self.take_room() {
-                        return Next::NoRoom;
+                        return Poll::Ready(Next::NoRoom);
                     }
                 }
-                Some(Err(_)) => return Next::Broken,
-                None if self.deframer.is_empty() => return Next::End,
-                None => return Next::CutOff,
+                Some(Err(_)) => return Poll::Ready(Next::Broken),
+                None if self.deframer.is_empty() => return Poll::Ready(Next::End),
+                None => return Poll::Ready(Next::CutOff),
             }
         }
+    }
+
+    /// Whether a message has begun and its rest is missing.
+    pub fn is_in_part(&self) -> bool {
+        !self.deframer.is_empty()
     }
 
     fn take_room(&mut self) -> bool {

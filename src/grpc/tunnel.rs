@@ -45,22 +45,23 @@ use writer::Writer;
 pub async fn serve(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    _slot: StreamSlot,
+    mut slot: StreamSlot,
     shared: Rc<Shared>,
     wire: Rc<Wire>,
 ) {
     let (parts, body) = request.into_parts();
     let content_type = match head::content_type(&parts.method, &parts.headers) {
         Ok(content_type) => content_type,
-        Err(code) => return http_status(respond, code),
+        Err(code) => return http_status(respond, slot, code),
     };
     let Ok(mut stream) = respond.send_response(response_head(content_type), false) else { return };
+    slot.answered();
     let mut frames =
         MessageStream::new(body, registration::FRAME_BYTES_MAX, wire.gathering.clone());
     match registration::wait(&mut frames, &wire).await {
         Ok(registration) => {
             frames.admit(wire.worker.tunnels.limits.now().peer_frame_bytes_max);
-            shared.becomes_tunnel();
+            slot.becomes_tunnel();
             run(registration, frames, stream, &shared, &wire).await;
         }
         Err(end) => {

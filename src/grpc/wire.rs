@@ -5,15 +5,20 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
+use crate::actors::now;
 use crate::actors::traffic::MetadataLimit;
 use crate::actors::worker::Worker;
 use crate::auth::Keyring;
 use crate::auth::guesses::Guesses;
 use crate::tunnel::allowance::Allowance;
+use crate::tunnel::limits::Limits;
 
+use super::age::ConnectionAge;
+use super::early_cancels::EarlyCancels;
 use super::keepalive::Keepalive;
 
 /// One worker's surroundings, shared by its connections.
@@ -29,6 +34,8 @@ pub struct Wire {
     pub require_caller_key: bool,
     /// When connections are pinged.
     pub keepalive: Keepalive,
+    /// How old the connections of callers get.
+    pub age: ConnectionAge,
     /// Room for messages that have come in part, of the whole gateway.
     pub gathering: Allowance,
     /// What the gateway is doing.
@@ -53,6 +60,11 @@ pub enum Phase {
     Draining,
 }
 
+/// So many times its limit of streams a connection may have. h2 refuses what is over the limit itself,
+/// but it takes a new stream for each that was reset at once, and the calls of those hold their slots
+/// until their tasks have run.
+const STREAMS_OVERLAP: usize = 2;
+
 /// What the streams of one connection share.
 #[derive(Debug)]
 pub struct Shared {
@@ -62,15 +74,25 @@ pub struct Shared {
     pub roles: Roles,
     /// What all streams together hold of answers that have not been taken.
     pub unread: Allowance,
+    /// Calls that were cancelled before their answer began.
+    pub early_cancels: EarlyCancels,
     tunnel_wanted: Notify,
     streams: Cell<usize>,
-    /// As many as the connection was told at its beginning.
+    /// As many streams as may be counted at once.
     streams_max: usize,
+    tunnels: Cell<usize>,
 }
 
-/// One stream of a connection, counted until it is dropped.
+/// One stream of a connection, counted until it is dropped. Dropped before its answer began, it was
+/// cancelled early: the gateway itself ends no stream without a word.
 #[derive(Debug)]
-pub struct StreamSlot(Rc<Shared>);
+pub struct StreamSlot {
+    shared: Rc<Shared>,
+    answered: bool,
+    tunnel: bool,
+    /// From then on a cancel is none of a mind that changed.
+    due: Option<Instant>,
+}
 
 impl Wire {
     /// How much metadata a call may have.
@@ -81,9 +103,17 @@ impl Wire {
 
 impl Shared {
     /// A connection without streams.
-    pub fn new(remote: SocketAddr, roles: Roles, streams_max: usize) -> Self {
-        let (unread, streams) = (Allowance::new(usize::MAX), Cell::new(0));
-        Self { remote, roles, unread, tunnel_wanted: Notify::new(), streams, streams_max }
+    pub fn new(remote: SocketAddr, roles: Roles, limits: &Limits) -> Self {
+        Self {
+            remote,
+            roles,
+            unread: Allowance::new(usize::MAX),
+            early_cancels: EarlyCancels::new(limits),
+            tunnel_wanted: Notify::new(),
+            streams: Cell::new(0),
+            streams_max: STREAMS_OVERLAP * limits.streams_per_connection_max,
+            tunnels: Cell::new(0),
+        }
     }
 
     /// Waits until a stream has become a tunnel.
@@ -91,9 +121,9 @@ impl Shared {
         self.tunnel_wanted.notified().await;
     }
 
-    /// Grants the windows of a tunnel to the connection.
-    pub fn becomes_tunnel(&self) {
-        self.tunnel_wanted.notify_one();
+    /// Whether one of its streams is a tunnel.
+    pub fn carries_tunnel(&self) -> bool {
+        self.tunnels.get() > 0
     }
 
     /// Counts one more stream, unless there are as many as there may be.
@@ -101,13 +131,96 @@ impl Shared {
         let streams = self.streams.get();
         (streams < self.streams_max).then(|| {
             self.streams.set(streams + 1);
-            StreamSlot(self.clone())
+            StreamSlot { shared: self.clone(), answered: false, tunnel: false, due: None }
         })
+    }
+}
+
+impl StreamSlot {
+    /// The answer has begun, or it is not the other side's doing that there is none.
+    pub fn answered(&mut self) {
+        self.answered = true;
+    }
+
+    /// The caller gives its call this long. Callers reset calls whose time is up, and a service that
+    /// hangs makes many of those: one that waited for most of its time is no early cancel.
+    pub fn is_patient_until(&mut self, deadline: Instant) {
+        let now = now();
+        self.due = Some(now + deadline.saturating_duration_since(now) / 4 * 3);
+    }
+
+    /// The stream is a tunnel: its connection gets a tunnel's windows, and as old as it likes.
+    pub fn becomes_tunnel(&mut self) {
+        if !std::mem::replace(&mut self.tunnel, true) {
+            self.shared.tunnels.set(self.shared.tunnels.get() + 1);
+            self.shared.tunnel_wanted.notify_one();
+        }
     }
 }
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
+        let shared = &self.shared;
+        shared.streams.set(shared.streams.get() - 1);
+        if self.tunnel {
+            shared.tunnels.set(shared.tunnels.get() - 1);
+        }
+        if !self.answered && self.due.is_none_or(|due| now() < due) {
+            shared.early_cancels.one_more();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_ends_without_an_answer_is_an_early_cancel_unless_its_time_was_nearly_up()
+    {
+        let shared = connection(1);
+        let answered = || {
+            let mut slot = shared.take_slot().unwrap();
+            slot.answered();
+        };
+        let waited = async |time| {
+            let mut slot = shared.take_slot().unwrap();
+            slot.is_patient_until(now() + Duration::from_secs(4));
+            tokio::time::advance(Duration::from_secs(time)).await;
+        };
+        for _ in 0..10 {
+            answered();
+            waited(3).await;
+        }
+        assert!(!closes(&shared).await);
+        waited(2).await;
+        assert!(!closes(&shared).await, "one is allowed");
+        drop(shared.take_slot().unwrap());
+        assert!(closes(&shared).await);
+        assert_eq!(shared.streams.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_carries_a_tunnel_as_long_as_one_of_its_streams_is_one() {
+        let shared = connection(1);
+        let mut slot = shared.take_slot().unwrap();
+        assert!(!shared.carries_tunnel());
+        slot.becomes_tunnel();
+        assert!(shared.carries_tunnel());
+        drop(slot);
+        assert!(!shared.carries_tunnel());
+    }
+
+    fn connection(early_cancels_burst: usize) -> Rc<Shared> {
+        let limits =
+            Limits { early_cancels_burst, early_cancels_per_second: 1, ..Limits::default() };
+        let roles = Roles { callers: true, tunnels: true };
+        Rc::new(Shared::new(([127, 0, 0, 1], 1).into(), roles, &limits))
+    }
+
+    async fn closes(shared: &Shared) -> bool {
+        let too_many = shared.early_cancels.too_many();
+        tokio::time::timeout(Duration::ZERO, too_many).await.is_ok()
     }
 }

@@ -43,6 +43,10 @@ pub enum Count {
     HandshakeFailed,
     /// Streams refused because the connection has too many.
     StreamRefused,
+    /// Connections told to go because of their age.
+    ConnectionAged,
+    /// Connections closed because they cancelled too many calls early.
+    ConnectionCalmed,
     /// Answers given up because their callers did not take them.
     SendStalled,
     /// Drains whose grace was over before the last call.
@@ -55,7 +59,7 @@ pub enum Count {
     Panic,
 }
 
-const COUNTS: [(Count, &str); 23] = [
+const COUNTS: [(Count, &str); 25] = [
     (Count::CallStarted, "calls_started"),
     (Count::CallAnswered, "calls_answered"),
     (Count::CallFailed, "calls_failed"),
@@ -74,6 +78,8 @@ const COUNTS: [(Count, &str); 23] = [
     (Count::ConnectionRefused, "connections_refused"),
     (Count::HandshakeFailed, "handshakes_failed"),
     (Count::StreamRefused, "streams_refused"),
+    (Count::ConnectionAged, "connections_aged"),
+    (Count::ConnectionCalmed, "connections_calmed"),
     (Count::SendStalled, "sends_stalled"),
     (Count::DrainForced, "drain_forced"),
     (Count::ConfigApplied, "configurations_applied"),

@@ -17,6 +17,10 @@ pub enum Failure {
     Deadline,
     /// A plain peer's caller did not half-close in time after its message.
     HalfCloseOverdue,
+    /// A message of the caller's has begun and its rest does not come.
+    MessageOverdue,
+    /// Nothing has moved either way for too long.
+    Idle,
     /// The caller went away. Nobody is left to be told; the peer and the counters are.
     Cancelled,
     /// A message, either way, is over the limit.
@@ -57,13 +61,15 @@ pub enum Failure {
 
 impl Failure {
     /// Every failure, for tables and tests that must not miss one.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::UnknownService,
         Self::NoTunnel,
         Self::TunnelLost,
         Self::Draining,
         Self::Deadline,
         Self::HalfCloseOverdue,
+        Self::MessageOverdue,
+        Self::Idle,
         Self::Cancelled,
         Self::MessageTooLarge,
         Self::FrameTooLarge,
@@ -102,6 +108,8 @@ impl fmt::Display for Failure {
             Self::HalfCloseOverdue => {
                 "the service takes whole calls only, and the half-close did not come in time"
             }
+            Self::MessageOverdue => "a message has begun and its rest did not come in time",
+            Self::Idle => "nothing has moved on the call for too long",
             Self::Cancelled => "the caller went away",
             Self::MessageTooLarge => "the message is over the size limit",
             Self::FrameTooLarge => "the message with its metadata is over what the tunnel carries",

@@ -20,6 +20,11 @@ pub struct Limits {
     pub connections_per_address_max: usize,
     /// Streams one connection may have open; the next is refused with `REFUSED_STREAM`.
     pub streams_per_connection_max: usize,
+    /// Calls that one connection may cancel at once before their answers begin; past this it is
+    /// closed (CVE-2023-44487).
+    pub early_cancels_burst: usize,
+    /// How many more it may cancel each second.
+    pub early_cancels_per_second: usize,
     /// One message, either way, as the caller sees it.
     pub message_bytes_max: usize,
     /// Bytes of messages that have come in part, from everybody together.
@@ -63,6 +68,10 @@ pub struct Limits {
     pub half_close_timeout: Duration,
     /// What a plain peer's call may take when its caller gave no deadline.
     pub plain_call_timeout: Duration,
+    /// A message of a caller's that has begun must have come within this.
+    pub message_timeout: Duration,
+    /// A call on which no message goes either way for this long ends; [`Duration::MAX`] is never.
+    pub stream_idle_timeout: Duration,
     /// A caller that takes nothing of its answer for so long is given up.
     pub send_stall_timeout: Duration,
     /// A call whose caller left holds its slot on the tunnel this long, unless the peer ends it.
@@ -80,6 +89,8 @@ impl Default for Limits {
             connections_max: 10_000,
             connections_per_address_max: 256,
             streams_per_connection_max: 100,
+            early_cancels_burst: 200,
+            early_cancels_per_second: 50,
             message_bytes_max: 4 * MIB,
             gathered_bytes_max: 512 * MIB,
             metadata_bytes_max: 32 * KIB,
@@ -101,6 +112,9 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             half_close_timeout: Duration::from_secs(30),
             plain_call_timeout: Duration::from_mins(5),
+            message_timeout: Duration::from_secs(30),
+            // A bidirectional stream may rightly be silent for days.
+            stream_idle_timeout: Duration::MAX,
             send_stall_timeout: Duration::from_mins(1),
             cancel_timeout: Duration::from_secs(5),
         }

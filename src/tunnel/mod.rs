@@ -9,7 +9,8 @@
 //! - [`switchboard`]: which call waits for which tunnel
 //! - [`call`]: one call as its caller lives it; [`answer`]: one call as the peer answers it
 //! - [`outbox`]: what waits to go down a tunnel
-//! - [`deadlines`], [`liveness`]: what time does to calls and to tunnels
+//! - [`deadlines`], [`idleness`], [`liveness`]: what time does to calls and to tunnels;
+//!   [`token_bucket`]: how often something may happen
 //! - [`code`], [`failure`]: how a call ends; [`ending`]: how a tunnel does
 
 pub mod admission;
@@ -23,8 +24,10 @@ pub mod directory;
 pub mod ending;
 pub mod failure;
 pub mod id;
+pub mod idleness;
 pub mod limits;
 pub mod liveness;
 pub mod outbox;
 pub mod quota;
 pub mod switchboard;
+pub mod token_bucket;

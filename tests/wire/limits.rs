@@ -251,3 +251,33 @@ async fn a_buffer_is_given_back_as_the_caller_reads() {
     peer.answer(stream_end(&request)).await;
     call.succeeds().await;
 }
+
+#[tokio::test]
+async fn a_message_that_has_begun_must_come_and_a_call_may_be_silent() {
+    let gateway = Gateway::with(json!({ "limits": { "message_timeout": "200ms" } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let mut silent = caller.call("/demo.Echo/Chat").await;
+    let mut begun = caller.call("/demo.Echo/Chat").await;
+    begun.send("whole").await;
+    let request = peer.request().await;
+    begun.send_raw(&[0, 0, 0, 0, 9, b'x'], false).await;
+    assert_eq!(peer.cancel().await.request_id, request.request_id);
+    begun.fails(4, "deadline").await;
+    silent.send("not too late").await;
+    assert_eq!(peer.request().await.payload, "not too late");
+}
+
+#[tokio::test]
+async fn a_call_on_which_nothing_moves_ends_where_that_is_configured() {
+    let gateway = Gateway::with(json!({ "limits": { "stream_idle_timeout": "300ms" } }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let mut call = caller.call("/demo.Echo/Chat").await;
+    call.send("ping").await;
+    let request = peer.request().await;
+    peer.answer(stream_part(&request, "pong")).await;
+    assert_eq!(call.message().await, "pong");
+    assert_eq!(peer.cancel().await.request_id, request.request_id);
+    call.fails(4, "idle").await;
+}

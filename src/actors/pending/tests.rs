@@ -5,6 +5,7 @@ use crate::actors::testing::{
     Caller, Peer, Stage, Wire, answer, head, head_within, message, more, next, pass, settle,
     text_of,
 };
+use crate::tunnel::limits::Limits;
 use std::time::Duration;
 use tokio::time::Instant as Clock;
 
@@ -205,6 +206,43 @@ async fn a_call_without_a_deadline_to_a_peer_that_has_features_waits_for_ever() 
     let mut wire = stage.attach(Peer::default()).await;
     let mut caller = stage.call(whole());
     caller.admitted().await;
+    pass(Duration::from_hours(24)).await;
+    assert_eq!(stage.clock.armed(), 0);
+    let Carry { request, .. } = next(&mut wire.carried).await;
+    wire.answer(request, answer("at last"));
+    assert_eq!(text_of(&caller.part().await), "at last");
+}
+
+// === Calls on which nothing moves ===
+
+#[actix::test]
+async fn a_call_that_is_still_for_too_long_ends_and_messages_either_way_put_that_off() {
+    let limits = Limits { stream_idle_timeout: Duration::from_secs(100), ..Limits::default() };
+    let stage = Stage::with(1, limits);
+    let mut wire = stage.attach(Peer::default()).await;
+    let mut caller = stage.call(Some(Said::Message(message("a"))));
+    let pending = caller.admitted().await;
+    caller.go_on().await;
+    let Carry { opening, .. } = next(&mut wire.carried).await;
+    pass(Duration::from_secs(90)).await;
+    opening.unwrap().do_send(Outcome::Part(more("b")));
+    assert_eq!(text_of(&caller.part().await), "b");
+    pass(Duration::from_secs(90)).await;
+    let before = Clock::now();
+    pending.said(Said::Message(message("c")));
+    assert_eq!(caller.failure().await, Failure::Idle);
+    assert_took(before, Duration::from_secs(100));
+    assert_eq!(next(&mut wire.left).await.failure, Failure::Idle);
+    assert_eq!((stage.calls.used(), stage.clock.armed()), (0, 0));
+}
+
+#[actix::test]
+async fn without_a_limit_a_still_call_lives_for_days_and_has_no_alarm() {
+    let stage = Stage::new();
+    let mut wire = stage.attach(Peer::default()).await;
+    let mut caller = stage.call(Some(Said::Message(message("a"))));
+    caller.admitted().await;
+    caller.go_on().await;
     pass(Duration::from_hours(24)).await;
     assert_eq!(stage.clock.armed(), 0);
     let Carry { request, .. } = next(&mut wire.carried).await;

@@ -114,7 +114,7 @@ fn config_with(settings: Value) -> Config {
     config::parse(&written.to_string(), &config::Environment::default()).unwrap()
 }
 
-fn lay_over(under: &mut Value, over: Value) {
+pub(crate) fn lay_over(under: &mut Value, over: Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (name, value) in over {

@@ -3,7 +3,7 @@
 //! Both sides speak through `h2` itself, so that a test decides what stands in which frame. Every
 //! wait has an end: a gateway that says nothing fails the test instead of hanging it.
 
-#![allow(dead_code, reason = "each test file uses the words that it needs")]
+#![allow(dead_code, unused_imports, reason = "each test file uses the words that it needs")]
 
 pub(crate) mod caller;
 pub(crate) mod gateway;
