@@ -72,7 +72,7 @@ limits_file! {
     #[schemars(range(max = STREAMS_MAX))]
     streams_per_connection_max: Count,
     /// Calls that one connection may cancel at once before their answers have begun; one more and it is
-    /// closed with GOAWAY (ENHANCE_YOUR_CALM) and all its calls. Calls that had three quarters of their
+    /// closed with GOAWAY (`ENHANCE_YOUR_CALM`) and all its calls. Calls that had three quarters of their
     /// time do not count.
     early_cancels_burst: Count,
     /// How many more it may cancel each second.
@@ -257,8 +257,7 @@ impl Written for Span {
     }
 
     fn written(self) -> Value {
-        let ends = self.duration() != Duration::MAX;
-        ends.then(|| Value::from(self.to_string())).unwrap_or_default()
+        if self.duration() == Duration::MAX { Value::Null } else { Value::from(self.to_string()) }
     }
 }
 
