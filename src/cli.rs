@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use adit::auth::key::ApiKey;
 use adit::config::{self, ConfigError, Environment, Explained, KEY_VARIABLE, KEY_VARIABLE_ID};
+use adit::observe::log;
 use clap::{Parser, Subcommand};
 
 /// A gateway for gRPC services that cannot be dialled.
@@ -89,7 +90,7 @@ pub(crate) fn refused(path: &Path, error: &ConfigError) -> String {
 pub(crate) fn check(path: &Path) -> Result<ExitCode, String> {
     let explained = load(path)?;
     for warning in &explained.config.warnings {
-        say(&format!("warning: {warning}"));
+        log::say(&format!("warning: {warning}"));
     }
     let sources = explained.sources();
     let by_variables = sources.iter().filter(|source| source.variable.is_some()).count();
@@ -144,9 +145,4 @@ pub(crate) fn new_key(id: &str) -> Result<ExitCode, String> {
 fn print(text: &str) -> Result<ExitCode, String> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says something to the person at the terminal, who may have closed it.
-pub(crate) fn say(text: &str) {
-    drop(writeln!(std::io::stderr(), "{text}"));
 }

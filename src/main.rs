@@ -11,7 +11,7 @@ use adit::auth::key::ApiKey;
 use adit::observe;
 use adit::reload::Source;
 use clap::Parser;
-use cli::{Arguments, Command, KeyCommand, say};
+use cli::{Arguments, Command, KeyCommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -32,17 +32,19 @@ fn main() -> ExitCode {
         Some(Command::Config { file, view }) => cli::show(&file.path, &view),
         Some(Command::Key { command: KeyCommand::New { id } }) => cli::new_key(&id),
     };
-    done.unwrap_or_else(|problem| {
-        say(&problem);
+    let code = done.unwrap_or_else(|problem| {
+        observe::log::say(&problem);
         ExitCode::from(2)
-    })
+    });
+    observe::log::finish();
+    code
 }
 
 fn serve(path: &Path) -> Result<ExitCode, String> {
     let refused = |error| cli::refused(path, &error);
     let mut source = Source::new(path);
     let mut config = source.read().map_err(refused)?;
-    observe::log::start(config.log_level);
+    observe::log::start(config.log_level).map_err(|error| format!("no log: {error}"))?;
     for warning in &config.warnings {
         log::warn!("configuration: {warning}");
     }
@@ -71,7 +73,7 @@ fn announce(gateway: &Gateway, run_key: Option<&ApiKey>) {
         log::info!("listening: address={address}");
     }
     if let Some(key) = run_key {
-        say(&format!(
+        observe::log::say(&format!(
             "No key is configured, so this one was made for this run:\n\n  {key}\n\n\
              Use it like this:\n\n  \
              ADIT_API_KEY={key} python3 examples/python/service.py\n\n\

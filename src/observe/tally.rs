@@ -57,9 +57,13 @@ pub enum Count {
     ConfigRefused,
     /// Panics of an actor.
     Panic,
+    /// Log lines left out because the same place had just logged many.
+    LogLineLeftOut,
+    /// Log lines that stderr did not take in time.
+    LogLineDropped,
 }
 
-const COUNTS: [(Count, &str); 25] = [
+const COUNTS: &[(Count, &str)] = &[
     (Count::CallStarted, "calls_started"),
     (Count::CallAnswered, "calls_answered"),
     (Count::CallFailed, "calls_failed"),
@@ -85,6 +89,8 @@ const COUNTS: [(Count, &str); 25] = [
     (Count::ConfigApplied, "configurations_applied"),
     (Count::ConfigRefused, "configurations_refused"),
     (Count::Panic, "panics"),
+    (Count::LogLineLeftOut, "log_lines_left_out"),
+    (Count::LogLineDropped, "log_lines_dropped"),
 ];
 
 static TALLY: [AtomicU64; COUNTS.len()] = [const { AtomicU64::new(0) }; COUNTS.len()];

@@ -1,8 +1,11 @@
 """The words of the transcripts: a Gateway that runs, Peers that dial in, the example services, callers.
 
 The gateway is the binary that ADIT_BINARY names, otherwise target/debug/adit of this repository. The
-Rust example is the binary that ADIT_EXAMPLE_SERVICE names, otherwise target/debug/examples/service;
-if there is none, the tests of the example services run with the Python one alone.
+Rust example is the binary that ADIT_EXAMPLE_SERVICE names, otherwise target/debug/examples/service.
+
+The tests of the example services and callers run with those that are ready: Python's always, Rust's when
+it is built, Node's after `npm ci` in examples/node, Go's after `go build -o ../../target/go/ ./...` in
+examples/go. With ADIT_EXAMPLE_LANGUAGES (such as "go node python rust") they run with those, ready or not.
 """
 import json
 import os
@@ -28,12 +31,28 @@ registry, registry_services = grpc.protos_and_services("registry.proto")
 BUILT = REPOSITORY / "target" / "debug"
 BINARY = Path(os.environ.get("ADIT_BINARY", BUILT / "adit"))
 
-# How the example services are started. One that is asked for by name must be there.
-EXAMPLE_SERVICES = {"python": [sys.executable, str(EXAMPLES / "python" / "service.py")]}
-if "ADIT_EXAMPLE_SERVICE" in os.environ:
-    EXAMPLE_SERVICES["rust"] = [os.environ["ADIT_EXAMPLE_SERVICE"]]
-elif (BUILT / "examples" / "service").exists():
-    EXAMPLE_SERVICES["rust"] = [str(BUILT / "examples" / "service")]
+NODE, GO = EXAMPLES / "node", REPOSITORY / "target" / "go"
+
+# How the example programs are started, by language.
+EXAMPLE_SERVICES = {
+    "go": [str(GO / "service")],
+    "node": ["node", str(NODE / "service.js")],
+    "python": [sys.executable, str(EXAMPLES / "python" / "service.py")],
+    "rust": [os.environ.get("ADIT_EXAMPLE_SERVICE", str(BUILT / "examples" / "service"))],
+}
+EXAMPLE_CALLERS = {
+    "go": [str(GO / "caller")],
+    "node": ["node", str(NODE / "caller.js")],
+    "python": [sys.executable, str(EXAMPLES / "python" / "caller.py")],
+}
+READY = {
+    "go": (GO / "service").exists(),
+    "node": (NODE / "node_modules").exists(),
+    "python": True,
+    "rust": "ADIT_EXAMPLE_SERVICE" in os.environ or Path(*EXAMPLE_SERVICES["rust"]).exists(),
+}
+LANGUAGES = os.environ.get("ADIT_EXAMPLE_LANGUAGES", "").split() or [
+    language for language in READY if READY[language]]
 
 # Longer than any wait that ends well, on a busy machine too.
 PATIENCE_SECONDS = 15
@@ -131,12 +150,13 @@ class Gateway(Process):
 
 
 class ExampleService(Process):
-    """A program that serves demo.Greeter, once it has registered."""
+    """A program that serves demo.Greeter, once it has registered, if it is let in."""
 
-    def __init__(self, command, address, key=KEY, **options):
+    def __init__(self, command, address, key=KEY, let_in=True, **options):
         environment = dict(os.environ, ADIT_ADDRESS=address, ADIT_API_KEY=key, PYTHONUNBUFFERED="1")
         super().__init__(command, environment, **options)
-        self.line("registered:")
+        if let_in:
+            self.line("registered:")
 
     def leaves(self):
         """Asks it to stop. It does when its last call is over."""
@@ -342,13 +362,13 @@ def start_program():
         yield start
 
 
-@pytest.fixture(params=EXAMPLE_SERVICES)
+@pytest.fixture(params=LANGUAGES)
 def start_service(request, start_program):
     """Starts an example service. A test that takes this runs once with each of them."""
     return partial(start_program, EXAMPLE_SERVICES[request.param])
 
 
-@pytest.fixture
-def start_python_service(start_program):
-    """Starts the example service in Python, the one that finishes its calls before it stops."""
-    return partial(start_program, EXAMPLE_SERVICES["python"])
+@pytest.fixture(params=[language for language in LANGUAGES if language != "rust"])
+def start_finishing_service(request, start_program):
+    """Starts an example service that finishes its calls before it stops; once with each of these."""
+    return partial(start_program, EXAMPLE_SERVICES[request.param])

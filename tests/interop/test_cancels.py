@@ -55,8 +55,8 @@ def test_a_peer_without_the_feature_is_not_told(gateway, plain_peer):
     assert call.result(PATIENCE_SECONDS) == hello()
 
 
-def test_the_example_service_stops_working(gateway, start_python_service):
-    service = start_python_service(gateway.address)
+def test_the_example_service_stops_working(gateway, start_finishing_service):
+    service = start_finishing_service(gateway.address)
     call = gateway.caller().Count(
         greeter.CountRequest(limit=1_000_000, pause_ms=10), timeout=PATIENCE_SECONDS)
     assert next(call).number == 1

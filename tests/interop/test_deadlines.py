@@ -83,8 +83,8 @@ def test_an_answer_after_the_deadline_is_dropped(gateway, peer):
     assert call.result(PATIENCE_SECONDS) == hello()
 
 
-def test_the_example_service_stops_working(gateway, start_python_service):
-    service = start_python_service(gateway.address)
+def test_the_example_service_stops_working(gateway, start_finishing_service):
+    service = start_finishing_service(gateway.address)
     call = gateway.caller().Count(
         greeter.CountRequest(limit=1_000_000, pause_ms=10), timeout=DEADLINE_SECONDS)
     replies, error = stream_failure(call)

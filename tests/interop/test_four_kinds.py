@@ -1,16 +1,16 @@
 """The example services, called with plain gRPC: each of the four kinds of call."""
 import os
 import subprocess
-import sys
 
 import grpc
 import pytest
 
 from conftest import (
-    EXAMPLE_SERVICES, EXAMPLES, PATIENCE_SECONDS, Outbox, failure, gateways, greet, greeter, programs, say)
+    EXAMPLE_CALLERS, EXAMPLE_SERVICES, LANGUAGES, PATIENCE_SECONDS, Outbox, failure, gateways, greet, greeter,
+    programs, say)
 
 
-@pytest.fixture(scope="module", params=EXAMPLE_SERVICES)
+@pytest.fixture(scope="module", params=LANGUAGES)
 def gateway(request, tmp_path_factory):
     """One gateway with an example service for all of these tests: none of them leaves anything behind."""
     with gateways(tmp_path_factory.mktemp("gateway")) as start_gateway, programs() as start_program:
@@ -110,11 +110,13 @@ def test_many_calls_in_a_row_lose_no_message(gateway):
         assert caller.Sum(numbers, timeout=PATIENCE_SECONDS).total == 6
 
 
-def test_the_example_caller(gateway):
+@pytest.mark.parametrize("language", [language for language in LANGUAGES if language in EXAMPLE_CALLERS])
+def test_the_example_caller(gateway, language):
     printed = subprocess.run(
-        [sys.executable, str(EXAMPLES / "python" / "caller.py")],
+        EXAMPLE_CALLERS[language],
         env=dict(os.environ, ADIT_ADDRESS=gateway.address),
         capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS)
+    spelt = "InvalidArgument" if language == "go" else "INVALID_ARGUMENT"
     assert printed.stdout.splitlines() == [
         "Greet: Hello, Ada!",
         "Count: 1",
@@ -123,5 +125,5 @@ def test_the_example_caller(gateway):
         "Sum: 6",
         "Chat: You said: hello",
         "Chat: You said: goodbye",
-        "Greet without a name: INVALID_ARGUMENT one name, please",
+        f"Greet without a name: {spelt} one name, please",
     ]

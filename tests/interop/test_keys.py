@@ -4,7 +4,8 @@ import hashlib
 import grpc
 import pytest
 
-from conftest import KEY, PATIENCE_SECONDS, Gateway, Peer, failure, greet, hello, reason, registry
+from conftest import (
+    EXAMPLE_SERVICES, KEY, LANGUAGES, PATIENCE_SECONDS, Gateway, Peer, failure, greet, hello, reason, registry)
 
 
 def ended(peer):
@@ -30,6 +31,13 @@ def test_a_wrong_key(gateway, key):
     assert ended(peer) == (grpc.StatusCode.UNAUTHENTICATED, "bad_credentials")
     assert not [line for line in gateway.lines if key and key in line], "the key is in the log"
     peer.breaks()
+
+
+@pytest.mark.parametrize("language", [language for language in ("go", "node") if language in LANGUAGES])
+def test_an_example_service_with_a_wrong_key_gives_up_and_says_why(gateway, start_program, language):
+    service = start_program(EXAMPLE_SERVICES[language], gateway.address, key="wrong", let_in=False)
+    assert service.exit_code() == 1
+    assert "unauthenticated" in service.line("tunnel ended:").lower()
 
 
 def test_a_first_frame_that_is_no_registration(gateway):

@@ -1,10 +1,14 @@
 """The first call of README.md, as somebody does it who has read nothing else."""
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 
-from conftest import PATIENCE_SECONDS, REPOSITORY
+import pytest
+
+from conftest import LANGUAGES, PATIENCE_SECONDS, REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 
@@ -38,3 +42,20 @@ def test_the_first_call(gateway, start_program, tmp_path):
         [sys.executable, "caller.py"], env=dict(os.environ, ADIT_ADDRESS=gateway.address), cwd=root,
         capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert (called.stdout, called.stderr, called.returncode) == (promised_output(), "", 0)
+
+
+@pytest.mark.parametrize("language", [language for language in ("go", "node") if language in LANGUAGES])
+def test_the_commands_of_an_example(gateway, start_program, language):
+    key = r"ADIT_API_KEY=adit_\.\.\. "
+    commands = re.search(rf"^{key}({language} .*service.*)\n({language} .*caller.*)$", README, re.MULTILINE)
+    serve, call = (shlex.split(command) for command in commands.groups())
+    # In a group of its own, because `go run` starts the service as another process.
+    service = start_program(serve, gateway.address, cwd=REPOSITORY, start_new_session=True)
+    try:
+        called = subprocess.run(
+            call, env=dict(os.environ, ADIT_ADDRESS=gateway.address), cwd=REPOSITORY, capture_output=True,
+            text=True, timeout=PATIENCE_SECONDS)
+        assert (called.stdout.split("\n")[0], called.stderr, called.returncode) == ("Greet: Hello, Ada!", "", 0)
+    finally:
+        os.killpg(service.process.pid, signal.SIGINT)
+        service.exit_code()

@@ -64,8 +64,8 @@ def test_a_unary_call_whose_tunnel_breaks(gateway, peer):
     assert (error.code(), reason(error)) == (grpc.StatusCode.UNAVAILABLE, "tunnel_lost")
 
 
-def test_after_a_goodbye_the_calls_in_flight_may_finish(gateway, start_python_service):
-    service = start_python_service(gateway.address)
+def test_after_a_goodbye_the_calls_in_flight_may_finish(gateway, start_finishing_service):
+    service = start_finishing_service(gateway.address)
     call = gateway.caller().Count(greeter.CountRequest(limit=50, pause_ms=10), timeout=PATIENCE_SECONDS)
     assert next(call).number == 1
     service.signal(signal.SIGTERM)
@@ -87,8 +87,24 @@ def test_the_example_service_dials_again(start_gateway, start_service):
     assert second.caller().Greet(greet(), timeout=PATIENCE_SECONDS) == hello()
 
 
-def test_the_example_service_leaves_while_it_waits_to_dial_again(gateway, start_python_service):
-    service = start_python_service(gateway.address)
+def test_the_example_service_dials_again_after_a_tunnel_that_broke_with_calls_on_it(start_gateway, start_service):
+    first = start_gateway({"drain": {"grace": "0s"}})
+    address = first.address
+    service = start_service(address)
+    calls = [
+        first.caller().Count(greeter.CountRequest(limit=1_000_000, pause_ms=pause), timeout=PATIENCE_SECONDS)
+        for pause in (0, 10)]
+    assert [next(call).number for call in calls] == [1, 1]
+    assert first.stop() == 0
+    service.line("tunnel ended:")
+
+    second = start_gateway(port=int(address.rsplit(":", 1)[1]))
+    service.line("registered:", count=2)
+    assert second.caller().Greet(greet(), timeout=PATIENCE_SECONDS) == hello()
+
+
+def test_the_example_service_leaves_while_it_waits_to_dial_again(gateway, start_finishing_service):
+    service = start_finishing_service(gateway.address)
     assert gateway.stop() == 0
     service.line("tunnel ended:")
     service.leaves()
