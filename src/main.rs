@@ -1,7 +1,8 @@
-//! The gateway's command line: serve, or make a key.
+//! The gateway's run: reads the configuration, starts, waits for a signal, drains, exits.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+mod cli;
+
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use adit::app::{Ended, Gateway};
 use adit::auth::key::ApiKey;
 use adit::observe;
 use adit::reload::Source;
-use clap::{Parser, Subcommand};
+use clap::Parser;
+use cli::{Arguments, Command, KeyCommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -21,50 +23,14 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// that one request comes twice. Nobody presses a key twice as quickly.
 const ONE_REQUEST: Duration = Duration::from_millis(100);
 
-/// A gateway for gRPC services that cannot be dialled.
-#[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    serve: Serve,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run the gateway (what happens without a command, too).
-    Serve(Serve),
-    /// Work with API keys.
-    Key {
-        #[command(subcommand)]
-        command: KeyCommand,
-    },
-}
-
-#[derive(Debug, clap::Args)]
-struct Serve {
-    /// The configuration, in JSON.
-    #[arg(long, value_name = "FILE", default_value = "config.json")]
-    config: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-enum KeyCommand {
-    /// Make a key: prints it, and the line for the configuration that admits it.
-    New {
-        /// What the key is called in the configuration and in logs.
-        #[arg(long, default_value = "my-key")]
-        id: String,
-    },
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
-        None => serve(&arguments.serve.config),
-        Some(Command::Serve(serve_arguments)) => serve(&serve_arguments.config),
-        Some(Command::Key { command: KeyCommand::New { id } }) => new_key(&id),
+        None => serve(&arguments.file.path),
+        Some(Command::Serve(file)) => serve(&file.path),
+        Some(Command::Check(file)) => cli::check(&file.path),
+        Some(Command::Config { file, view }) => cli::show(&file.path, &view),
+        Some(Command::Key { command: KeyCommand::New { id } }) => cli::new_key(&id),
     };
     let code = done.unwrap_or_else(|problem| {
         observe::log::say(&problem);
@@ -75,10 +41,13 @@ fn main() -> ExitCode {
 }
 
 fn serve(path: &Path) -> Result<ExitCode, String> {
-    let refused = |error| format!("the configuration {} is refused:\n{error}", path.display());
+    let refused = |error| cli::refused(path, &error);
     let mut source = Source::new(path);
     let mut config = source.read().map_err(refused)?;
     observe::log::start(config.log_level).map_err(|error| format!("no log: {error}"))?;
+    for warning in &config.warnings {
+        log::warn!("configuration: {warning}");
+    }
     if config.needs_key_for_run() {
         source = source.with_run_key(ApiKey::generate().map_err(|error| error.to_string())?);
         config = source.read().map_err(refused)?;
@@ -139,17 +108,4 @@ fn stop_signals() -> std::io::Result<mpsc::Receiver<()>> {
         }
     });
     Ok(stopped)
-}
-
-fn new_key(id: &str) -> Result<ExitCode, String> {
-    let key = ApiKey::generate().map_err(|error| error.to_string())?;
-    let text = format!(
-        "The key, to be given to the service (it is shown only now):\n\n  {}\n\n\
-         For \"keys\" in the gateway's configuration:\n\n  \
-         {{ \"id\": \"{id}\", \"sha256\": \"{}\", \"register\": [\"*\"] }}\n",
-        key.reveal(),
-        key.digest(),
-    );
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())?;
-    Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::auth::KeyGrant;
 use crate::auth::key::ApiKey;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Environment};
 use crate::observe::tally::{Count, count};
 
 /// How often the file is looked at. A change counts when it has stayed the same for one more look,
@@ -57,7 +57,7 @@ impl Source {
     ///
     /// If the file cannot be read, and with every mistake in it.
     pub fn read(&self) -> Result<Config, ConfigError> {
-        let mut config = config::load(&self.path, &config::process_environment)?;
+        let mut config = config::load(&self.path, &Environment::of_process())?.config;
         if let Some(key) = self.run_key.as_ref().filter(|_| config.needs_key_for_run()) {
             let grant = Arc::new(KeyGrant::unlimited(RUN_KEY_ID));
             // The ring is empty, and a made key is no sample.

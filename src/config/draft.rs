@@ -6,38 +6,36 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::file::{CallersFile, File, HeartbeatFile, KeepaliveFile, Level, RoutingFile};
-use super::mistakes::Mistakes;
+use super::file::{DRAIN_GRACE, WORKERS_MAX};
+use super::mistakes::{Mistake, Mistakes};
 use super::shapes::Count;
 use super::units::Span;
 use super::{Config, ConfigError, Environment, Listener};
-use super::{KEY_VARIABLE, keys, listeners, services};
+use super::{KEY_VARIABLE, keys, listeners, patterns, services};
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::liveness::Patience;
 
-/// More workers than this is a slip: each is an executor with a thread of its own.
-const WORKERS_MAX: usize = 256;
-
-/// As long as other gateways wait; orchestrators commonly kill after the same time.
-const DRAIN_GRACE: Duration = Duration::from_secs(30);
-
 /// A file that could be read, and what was found wrong while reading.
 pub(super) struct Draft<'e> {
     pub(super) file: File,
-    pub(super) environment: Environment<'e>,
+    pub(super) environment: &'e Environment,
     pub(super) mistakes: Mistakes,
+    pub(super) warnings: Vec<Mistake>,
 }
 
 impl TryFrom<Draft<'_>> for Config {
     type Error = ConfigError;
 
     fn try_from(draft: Draft<'_>) -> Result<Self, ConfigError> {
-        let Draft { file, environment, mut mistakes } = draft;
+        let Draft { file, environment, mut mistakes, warnings } = draft;
         let listeners = listeners::used(file.listeners, &mut mistakes);
         let require_caller_key = file.callers.0.require_key.unwrap_or_else(|| {
             listeners.iter().any(|listener| listener.callers && !listener.is_loopback())
         });
+        let limits = file.limits.0.used(&mut mistakes);
+        patterns::check(file.keys.as_deref(), &limits, &mut mistakes);
         let config = Self {
             listeners,
             workers: workers(file.workers, &mut mistakes),
@@ -49,8 +47,9 @@ impl TryFrom<Draft<'_>> for Config {
             heartbeat: heartbeat(&file.heartbeat.0, &mut mistakes),
             keepalive: keepalive(&file.keepalive.0, &mut mistakes),
             drain_grace: file.drain.0.grace.map_or(DRAIN_GRACE, Span::duration),
-            limits: file.limits.0.used(&mut mistakes),
+            limits,
             log_level: level(file.log.0.level),
+            warnings,
         };
         check_someone_gets_in(&config, &mut mistakes);
         if mistakes.is_empty() {
@@ -171,8 +170,6 @@ fn check_someone_gets_in(config: &Config, mistakes: &mut Mistakes) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::config::parse;
     use crate::grpc::affinity::Affinities;
@@ -182,7 +179,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_the_documented_defaults() {
-        let config = parse("{}", &no_environment).unwrap();
+        let config = parse("{}", &Environment::default()).unwrap();
         assert_eq!(config.listeners, [Listener::default()]);
         assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:50051");
         assert!(config.needs_key_for_run() && !config.require_caller_key);
@@ -204,7 +201,7 @@ mod tests {
             { "address": "10.0.0.1:50051", "serves": ["tunnels"] }
         ],
         "workers": 2,
-        "keys": [ { "id": "edge", "key_env": "EDGE_KEY", "services": ["*"] } ],
+        "keys": [ { "id": "edge", "key_env": "EDGE_KEY", "register": ["*"] } ],
         "callers": { "require_key": false, "connection_age_max": "0s", "connection_age_grace": "9s" },
         "routing": {
             "match_unqualified": false, "startup_grace": "1s", "name_retention": "2m",
@@ -217,7 +214,7 @@ mod tests {
         "limits": { "calls_max": 8 },
         "log": { "level": "trace" }
     }"#;
-        let config = parse(text, &|name| (name == "EDGE_KEY").then(|| KEY.to_owned())).unwrap();
+        let config = parse(text, &Environment::from_iter([("EDGE_KEY", KEY)])).unwrap();
         let seconds = Duration::from_secs;
         assert_eq!(config.listeners.len(), 2);
         assert_eq!(config.workers.get(), 2);
@@ -259,11 +256,11 @@ mod tests {
             "log.level: unknown variant `off`",
             "limits.calls_mux: unknown field; did you mean `calls_max`?",
             "listeners[0].address: must be",
+            "limits.calls_max: must be more than zero",
             "workers: must be 1 to 256",
             "keys[0].sha256: must be the 64 hex digits",
             "heartbeat.dead_after: 50s must be longer than heartbeat.late_after (1m)",
             "keepalive.timeout: must be more than zero",
-            "limits.calls_max: must be more than zero",
         ];
         assert_eq!(mistakes.len(), starts.len(), "{mistakes:#?}");
         for (mistake, start) in mistakes.iter().zip(starts) {
@@ -289,7 +286,7 @@ mod tests {
     fn callers_need_a_key_where_other_machines_can_call() {
         let required = |listeners: &str| {
             let text = format!(r#"{{"listeners": [{listeners}]}}"#);
-            parse(&text, &one_key).unwrap().require_caller_key
+            parse(&text, &one_key()).unwrap().require_caller_key
         };
         let tunnels = r#"{"address": "0.0.0.0:1", "serves": ["tunnels"]}"#;
         assert!(!required(&format!(r#"{tunnels}, {{"address": "127.0.0.1:2"}}"#)));
@@ -301,7 +298,7 @@ mod tests {
     #[test]
     fn without_a_key_only_loopback_is_opened() {
         let refused = |text: &str| {
-            let found = parse(text, &no_environment).err().map(|error| error.to_string());
+            let found = parse(text, &Environment::default()).err().map(|error| error.to_string());
             found.is_some_and(|text| text.starts_with("keys: ") && text.contains("adit key new"))
         };
         assert!(refused(r#"{"listeners": [{"address": "0.0.0.0:1"}]}"#));
@@ -317,8 +314,8 @@ mod tests {
         };
         assert!(refused(&callers_outside("")), "nobody could know the key they would need");
         let open = callers_outside(r#", "callers": {"require_key": false}"#);
-        assert!(parse(&open, &no_environment).unwrap().needs_key_for_run());
-        assert!(parse(r#"{"listeners": [{"address": "0.0.0.0:1"}]}"#, &one_key).is_ok());
+        assert!(parse(&open, &Environment::default()).unwrap().needs_key_for_run());
+        assert!(parse(r#"{"listeners": [{"address": "0.0.0.0:1"}]}"#, &one_key()).is_ok());
     }
 
     #[test]
@@ -331,81 +328,16 @@ mod tests {
 
     #[test]
     fn debug_shows_no_key() {
-        let shown = format!("{:?}", parse("{}", &one_key).unwrap());
+        let shown = format!("{:?}", parse("{}", &one_key()).unwrap());
         assert!(shown.contains(r#"Keyring(["env"])"#) && !shown.contains(KEY), "{shown}");
     }
 
-    proptest! {
-        /// Whatever the file and the environment hold, there is an answer, and a refusal says why in
-        /// lines that cannot be taken for others.
-        #[test]
-        fn any_file_is_answered(
-            sections in prop::collection::vec(section(), 0..8),
-            cut in 0..2_000_usize,
-            key in ".{0,40}",
-        ) {
-            let text = format!("{{{}}}", sections.join(","));
-            let text: String = text.chars().take(cut).collect();
-            if let Err(error) = parse(&text, &|_| Some(key.clone())) {
-                let ConfigError::Mistakes(mistakes) = &error else { panic!("{error}") };
-                prop_assert!(!mistakes.is_empty());
-                prop_assert_eq!(error.to_string().lines().count(), mistakes.len());
-            }
-        }
-    }
-
-    /// A section as an object, a list of objects or something else, most of its names known.
-    fn section() -> impl Strategy<Value = String> {
-        let names = ["listeners", "keys", "limits", "heartbeat", "drain", "log", "workers", "x\\n"];
-        let name = prop::sample::select(names.to_vec());
-        (name, prop::collection::vec(field(), 0..4), leaf(), 0..3).prop_map(
-            |(name, fields, leaf, shape)| match shape {
-                0 => format!("\"{name}\":{{{}}}", fields.join(",")),
-                1 => format!("\"{name}\":[{leaf},{{{}}}]", fields.join(",")),
-                _ => format!("\"{name}\":{leaf}"),
-            },
-        )
-    }
-
-    fn field() -> impl Strategy<Value = String> {
-        let names =
-            ["address", "serves", "id", "key_env", "sha256", "services", "interval", "grace"];
-        (prop::sample::select(names.to_vec()), leaf())
-            .prop_map(|(name, leaf)| format!("\"{name}\":{leaf}"))
-    }
-
-    fn leaf() -> impl Strategy<Value = String> {
-        let leaves = [
-            "null",
-            "true",
-            "0",
-            "-1",
-            "1e9",
-            "[]",
-            "{}",
-            "[null,\"*\"]",
-            "\"\"",
-            "\"A\"",
-            "\"1s\"",
-            "\"[::]:0\"",
-            "\"\\n\\u2028\\u0085\"",
-            "[\"callers\"]",
-            "18446744073709551615",
-        ];
-        let text = ".{0,20}".prop_map(|text| format!("{text:?}"));
-        prop_oneof![8 => prop::sample::select(leaves.to_vec()).prop_map(str::to_owned), 1 => text]
-    }
-
     fn mistakes(text: &str) -> Vec<String> {
-        let error = parse(text, &no_environment).unwrap_err();
+        let error = parse(text, &Environment::default()).unwrap_err();
         error.to_string().lines().map(str::to_owned).collect()
     }
 
-    fn no_environment(_: &str) -> Option<String> {
-        None
-    }
-
-    fn one_key(name: &str) -> Option<String> {
-        (name == KEY_VARIABLE).then(|| KEY.to_owned())
+    fn one_key() -> Environment {
+        Environment::from_iter([(KEY_VARIABLE, KEY)])
     }
 }

@@ -1,33 +1,46 @@
-//! The configuration file as written.
-//!
-//! Reading goes on after a mistake: what cannot be read is noted, taken out and left to its
-//! default, until the rest reads.
+//! The configuration file as written. The comment on a field is its description for everybody: in
+//! the schema, and in the page that lists all fields. Its `default` is what the gateway uses.
 
+use std::time::Duration;
+
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_ignored::Path as IgnoredPath;
-use serde_json::Value;
-use serde_path_to_error::{Path, Segment, Track};
 
-use super::json;
+use super::Listener;
 use super::limits::LimitsFile;
-use super::mistakes::Mistakes;
 use super::moment::Moment;
 use super::shapes::{Count, Section};
-use super::suggest::{closest, field_names};
-use super::units::Span;
+use super::units::{Span, more_than_zero};
+use crate::grpc::age::ConnectionAge;
+use crate::grpc::keepalive::Keepalive;
+use crate::tunnel::directory::Routing;
+use crate::tunnel::liveness::Patience;
 
-/// A text with this many bytes may be a key in the wrong place, so no message repeats it.
-const SECRET_BYTES_MIN: usize = 16;
+/// More workers than this is a slip: each is an executor with a thread of its own.
+pub(super) const WORKERS_MAX: usize = 256;
+
+/// As long as other gateways wait; orchestrators commonly kill after the same time.
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(30);
+
+/// More names than this in one list are a slip, and each is compared with what a program registers.
+pub(super) const PATTERNS_MAX: usize = 1_000;
 
 /// A list. An item that could not be read is `None`, so that the others keep their places.
 pub(super) type List<T> = Option<Vec<Option<T>>>;
 
-/// The whole file.
-#[derive(Debug, Default, Deserialize)]
+/// The configuration of Adit. Every field may be left out.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(title = "Adit")]
 pub(super) struct File {
+    /// Where the gateway listens, 64 addresses at most; together they serve callers and tunnels.
+    #[schemars(extend("default" = [{ "address": Listener::default().address.to_string() }]))]
     pub(super) listeners: List<Section<ListenerFile>>,
+    /// Threads that carry tunnels and calls. Left out, one per core.
+    #[schemars(range(min = 1, max = WORKERS_MAX))]
     pub(super) workers: Option<Count>,
+    /// Who may open tunnels, and call where callers need a key.
+    #[schemars(extend("default" = []))]
     pub(super) keys: List<Section<KeyFile>>,
     pub(super) callers: Section<CallersFile>,
     pub(super) routing: Section<RoutingFile>,
@@ -38,116 +51,182 @@ pub(super) struct File {
     pub(super) log: Section<LogFile>,
 }
 
-/// One of `listeners`.
-#[derive(Debug, Default, Deserialize)]
+/// An address, and whom it serves.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct ListenerFile {
+    /// Where to listen. Port 0 is any free port.
+    #[schemars(required, title = "IP address and port", regex(pattern = r":[0-9]{1,5}$"))]
     pub(super) address: Option<String>,
+    /// Whom this address serves.
+    #[schemars(length(min = 1), extend("default" = ["callers", "tunnels"], "uniqueItems" = true))]
     pub(super) serves: List<Role>,
 }
 
 /// Whom a listener serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Role {
     Callers,
     Tunnels,
 }
 
-/// One of `keys`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// One key, and what it is good for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct KeyFile {
+    /// What logs call the key: 1 to 64 letters, digits, `-`, `_` and `.`; each id once.
+    #[schemars(required, regex(pattern = r"^[A-Za-z0-9._-]{1,64}$"))]
     pub(super) id: Option<String>,
+    /// The SHA-256 of the key, as `adit key new` prints it. Left out, `key_env` says where the key is.
+    #[schemars(regex(pattern = r"^[0-9A-Fa-f]{64}$"), extend("writeOnly" = true))]
     pub(super) sha256: Option<String>,
+    /// The environment variable that has the key itself. Left out, there is `sha256`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_]+$"))]
     pub(super) key_env: Option<String>,
+    /// When the key is good no more. Left out, never.
     pub(super) expires: Option<Moment>,
+    /// The SHA-256 of the key that this one takes the place of, and which is good too. Left out, there
+    /// is none.
+    #[schemars(regex(pattern = r"^[0-9A-Fa-f]{64}$"), extend("writeOnly" = true))]
     pub(super) old_sha256: Option<String>,
+    /// When that older key is good no more. Left out, `expires`.
     pub(super) old_expires: Option<Moment>,
-    #[serde(alias = "services")]
+    /// The names that its tunnels may serve: `demo.Greeter`, `demo.*` (all that begins with `demo.`)
+    /// or `*`. Those written out in full count as known from the start, and belong to the keys that
+    /// write them out.
+    #[schemars(length(max = PATTERNS_MAX), extend("default" = ["*"], "x-formerly" = "services"))]
     pub(super) register: List<String>,
+    /// The services that its holder may call, written likewise.
+    #[schemars(length(max = PATTERNS_MAX), extend("default" = ["*"]))]
     pub(super) call: List<String>,
+    /// Others may serve the names that `register` writes out.
+    #[schemars(extend("default" = false))]
     pub(super) shared: Option<bool>,
+    /// Features that programs with this key get without asking.
+    #[schemars(extend("default" = [], "uniqueItems" = true))]
     pub(super) features: List<Feature>,
+    #[serde(default)]
     pub(super) limits: Section<KeyLimitsFile>,
 }
 
-/// The section `limits` of a key.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// Limits of what one key does, beside those for everybody; each more than zero.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[expect(clippy::struct_field_names, reason = "named as in `limits`, where not all are counts")]
 pub(super) struct KeyLimitsFile {
+    /// Its tunnels at once. Left out, `limits.tunnels_per_key_max`.
+    #[schemars(transform = more_than_zero)]
     pub(super) tunnels_max: Option<Count>,
+    /// Different names that its tunnels serve together. Left out, there is no limit.
+    #[schemars(transform = more_than_zero)]
     pub(super) services_max: Option<Count>,
+    /// Calls in flight that its holders make. Left out, there is no limit.
+    #[schemars(transform = more_than_zero)]
     pub(super) calls_max: Option<Count>,
 }
 
 /// What a key can grant to programs that do not ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Feature {
     Stream,
 }
 
-/// The section `callers`.
-#[derive(Debug, Default, Deserialize)]
+/// What callers must have, and how old their connections get.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct CallersFile {
+    /// Callers must send a key. Left out, they must if an address that serves them is not loopback.
     pub(super) require_key: Option<bool>,
+    /// A connection this old (a tenth less or more) gets GOAWAY: clients open another, calls in flight
+    /// finish. 0s is never. One that carries a tunnel gets as old as it likes.
+    #[schemars(extend("default" = shown(ConnectionAge::default().max)))]
     pub(super) connection_age_max: Option<Span>,
+    /// What is still in flight so long after that ends with its connection.
+    #[schemars(extend("default" = shown(ConnectionAge::default().grace)))]
     pub(super) connection_age_grace: Option<Span>,
 }
 
-/// The section `routing`.
-#[derive(Debug, Default, Deserialize)]
+/// How calls find their tunnels.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct RoutingFile {
+    /// `/demo.Greeter/Greet` may go to a peer that registered `Greeter`.
+    #[schemars(extend("default" = Routing::default().match_unqualified))]
     pub(super) match_unqualified: Option<bool>,
+    /// So long after the start every name counts as known: calls end with `no_tunnel`, not with
+    /// `unknown_service`.
+    #[schemars(extend("default" = shown(Routing::default().startup_grace)))]
     pub(super) startup_grace: Option<Span>,
+    /// So long a name stays known after its last tunnel has gone.
+    #[schemars(extend("default" = shown(Routing::default().name_retention)))]
     pub(super) name_retention: Option<Span>,
+    /// So long a call of a known name waits for a tunnel when there is none. 0s is not at all.
+    #[schemars(extend("default" = shown(Routing::default().wait_for_tunnel)))]
     pub(super) wait_for_tunnel: Option<Span>,
+    /// Rules for single services, 256 at most. The first whose name means the service that is called
+    /// counts. Names written out in full are known from the start.
+    #[schemars(extend("default" = []))]
     pub(super) services: List<Section<ServiceFile>>,
 }
 
-/// One of `routing.services`.
-#[derive(Debug, Default, Deserialize)]
+/// A rule for some services.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct ServiceFile {
+    /// Which services: a pattern like those of `keys`. A mistake if an earlier rule means all of them.
+    #[schemars(required)]
     pub(super) name: Option<String>,
+    #[serde(default)]
     pub(super) affinity: Option<Section<AffinityFile>>,
 }
 
 /// How calls of a service are kept together.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct AffinityFile {
+    /// Calls with the same value under this metadata key go to the same tunnel.
+    #[schemars(required)]
     pub(super) metadata: Option<String>,
 }
 
-/// The section `heartbeat`.
-#[derive(Debug, Default, Deserialize)]
+/// Heartbeats on tunnels: when a silent tunnel is late, and when it is dead.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct HeartbeatFile {
+    /// The gateway says something on a tunnel after sending nothing for so long.
+    #[schemars(transform = more_than_zero, extend("default" = shown(Patience::default().interval)))]
     pub(super) interval: Option<Span>,
+    /// A tunnel silent for so long gets no new calls. Longer than `interval`.
+    #[schemars(extend("default" = shown(Patience::default().late_after)))]
     pub(super) late_after: Option<Span>,
+    /// A tunnel silent for so long is closed. Longer than `late_after`.
+    #[schemars(extend("default" = shown(Patience::default().dead_after)))]
     pub(super) dead_after: Option<Span>,
 }
 
-/// The section `keepalive`.
-#[derive(Debug, Default, Deserialize)]
+/// HTTP/2 pings on all connections, callers' too.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct KeepaliveFile {
+    /// A connection silent for so long gets a ping.
+    #[schemars(transform = more_than_zero, extend("default" = shown(Keepalive::default().interval)))]
     pub(super) interval: Option<Span>,
+    /// It is closed if nothing comes back in this time.
+    #[schemars(transform = more_than_zero, extend("default" = shown(Keepalive::default().timeout)))]
     pub(super) timeout: Option<Span>,
 }
 
-/// The section `drain`.
-#[derive(Debug, Default, Deserialize)]
+/// How the gateway stops.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct DrainFile {
+    /// How long calls in flight may go on after a signal to stop.
+    #[schemars(extend("default" = shown(DRAIN_GRACE)))]
     pub(super) grace: Option<Span>,
 }
 
-/// The section `log`.
-#[derive(Debug, Default, Deserialize)]
+/// What the gateway says about itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct LogFile {
+    /// How much is logged. The variable `RUST_LOG` wins.
+    #[schemars(extend("default" = "info"))]
     pub(super) level: Option<Level>,
 }
 
 /// How much is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
     Error,
@@ -157,258 +236,7 @@ pub(super) enum Level {
     Trace,
 }
 
-/// Reads the text and notes what is wrong with it. `None` if there is nothing to go on with.
-pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<File> {
-    let mut value = json::read(text, mistakes)?;
-    while !mistakes.is_full() {
-        let (path, error) = match read_once(&value) {
-            Ok((file, unknown)) => {
-                for steps in &unknown {
-                    note_unknown(steps, mistakes);
-                }
-                return Some(file);
-            }
-            Err(failure) => failure,
-        };
-        let Some((path, node)) = find(&mut value, &path) else {
-            mistakes.add("", error);
-            return None;
-        };
-        mistakes.add(path.as_str(), without_secret(&error, node));
-        if path.is_empty() {
-            return None;
-        }
-        // A list's items must stay where they are; a field that is null counts as absent.
-        *node = Value::Null;
-    }
-    None
-}
-
-/// The file and the paths of its unknown fields, or the first thing that cannot be read.
-type Reading = Result<(File, Vec<Vec<Step>>), (Path, serde_json::Error)>;
-
-fn read_once(value: &Value) -> Reading {
-    let mut unknown = Vec::new();
-    let mut track = Track::new();
-    let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
-    let result: Result<Section<File>, _> = serde_ignored::deserialize(deserializer, |path| {
-        unknown.push(steps(&path));
-    });
-    match result {
-        Ok(file) => Ok((file.0, unknown)),
-        Err(error) => Err((track.path(), error)),
-    }
-}
-
-/// Follows a path and returns it as written, with the value it leads to.
-fn find<'v>(root: &'v mut Value, path: &Path) -> Option<(String, &'v mut Value)> {
-    let mut node = root;
-    let mut written = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => {
-                node = node.get_mut(index)?;
-                written = format!("{written}[{index}]");
-            }
-            Segment::Map { key } => {
-                node = node.get_mut(key)?;
-                written = json::field_path(&written, key);
-            }
-            // Inside a text that stands for one of several words.
-            Segment::Enum { .. } | Segment::Unknown => break,
-        }
-    }
-    Some((written, node))
-}
-
-/// What is wrong with the value at hand, without the value if it could be a key.
-fn without_secret(error: &serde_json::Error, node: &Value) -> String {
-    let message = error.to_string();
-    match node.as_str() {
-        Some(text) if text.len() >= SECRET_BYTES_MIN => {
-            let quoted = format!("{text:?}");
-            let escaped = quoted.trim_matches('"');
-            message.replace(escaped, "***").replace(text, "***")
-        }
-        Some(_) | None => message,
-    }
-}
-
-/// One step of the path of an unknown field.
-#[derive(Clone, Debug)]
-enum Step {
-    Field(String),
-    Item(usize),
-}
-
-fn steps(path: &IgnoredPath<'_>) -> Vec<Step> {
-    let (parent, step) = match path {
-        IgnoredPath::Root => return Vec::new(),
-        IgnoredPath::Seq { parent, index } => (parent, Some(Step::Item(*index))),
-        IgnoredPath::Map { parent, key } => (parent, Some(Step::Field(key.clone()))),
-        IgnoredPath::Some { parent }
-        | IgnoredPath::NewtypeStruct { parent }
-        | IgnoredPath::NewtypeVariant { parent } => (parent, None),
-    };
-    let mut steps = steps(parent);
-    steps.extend(step);
-    steps
-}
-
-fn note_unknown(steps: &[Step], mistakes: &mut Mistakes) {
-    let path = steps.iter().fold(String::new(), |path, step| match step {
-        Step::Field(name) => json::field_path(&path, name),
-        Step::Item(index) => format!("{path}[{index}]"),
-    });
-    let fields = steps.iter().filter_map(|step| match step {
-        Step::Field(name) => Some(name.as_str()),
-        Step::Item(_) => None,
-    });
-    let known = match fields.collect::<Vec<_>>()[..] {
-        [_] => field_names::<File>(),
-        ["keys", "limits", _] => field_names::<KeyLimitsFile>(),
-        ["routing", "services", _] => field_names::<ServiceFile>(),
-        ["routing", "services", "affinity", _] => field_names::<AffinityFile>(),
-        [section, ..] => section_fields(section),
-        [] => &[],
-    };
-    let meant = match steps.last() {
-        Some(Step::Field(name)) => closest(name, known),
-        Some(Step::Item(_)) | None => None,
-    };
-    match meant {
-        Some(meant) => mistakes.add(path, format_args!("unknown field; did you mean `{meant}`?")),
-        None => mistakes.add(path, format_args!("unknown field; known are {}", known.join(", "))),
-    }
-}
-
-fn section_fields(section: &str) -> &'static [&'static str] {
-    match section {
-        "listeners" => field_names::<ListenerFile>(),
-        "keys" => field_names::<KeyFile>(),
-        "callers" => field_names::<CallersFile>(),
-        "routing" => field_names::<RoutingFile>(),
-        "heartbeat" => field_names::<HeartbeatFile>(),
-        "keepalive" => field_names::<KeepaliveFile>(),
-        "drain" => field_names::<DrainFile>(),
-        "limits" => field_names::<LimitsFile>(),
-        "log" => field_names::<LogFile>(),
-        _ => &[],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everything_of_the_wrong_type_is_reported_at_its_own_path() {
-        let text = r#"{
-            "workers": "two",
-            "listeners": [ { "address": 1 }, "x", { "serves": ["callers", "metrics", 3] } ],
-            "keys": [ [], { "sha256": 5, "features": "stream" } ],
-            "heartbeat": [ "30s", "60s", "120s" ],
-            "drain": { "grace": 30 },
-            "log": { "level": "loud" }
-        }"#;
-        let (file, mistakes) = read_all(text);
-        assert!(file.is_some());
-        let expected = [
-            "listeners[0].address: invalid type: integer `1`, expected a string",
-            "listeners[1]: invalid type: string \"x\", expected an object in { }",
-            "listeners[2].serves[1]: unknown variant `metrics`, expected `callers` or `tunnels`",
-            "listeners[2].serves[2]: ",
-            "workers: invalid type: string \"two\", expected a whole number",
-            "keys[0]: invalid type: sequence, expected an object in { }",
-            "keys[1].sha256: invalid type: integer `5`, expected a string",
-            "keys[1].features: invalid type: string \"stream\", expected a sequence",
-            "heartbeat: invalid type: sequence, expected an object in { }",
-            "drain.grace: 30 has no unit and is not a duration: write a whole number and a unit",
-            "log.level: unknown variant `loud`, expected one of `error`, `warn`, `info`",
-        ];
-        for wanted in expected {
-            assert!(mistakes.iter().any(|m| m.starts_with(wanted)), "{wanted} in {mistakes:#?}");
-        }
-        assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
-    }
-
-    #[test]
-    fn an_unknown_field_is_reported_with_what_was_probably_meant() {
-        let text = r#"{
-            "listener": [],
-            "keys": [ {}, { "sha265": "" } ],
-            "limits": { "cals_max": 1, "colour": 2 },
-            "log": { "file": "x" },
-            "routing": { "services": [ { "nam": "x", "affinity": { "meta_data": "y" } } ] }
-        }"#;
-        let (file, mut mistakes) = read_all(text);
-        assert!(file.is_some());
-        let of_services: Vec<_> =
-            mistakes.extract_if(.., |mistake| mistake.starts_with("routing")).collect();
-        assert_eq!(
-            of_services,
-            [
-                "routing.services[0].affinity.meta_data: unknown field; did you mean `metadata`?",
-                "routing.services[0].nam: unknown field; did you mean `name`?",
-            ]
-        );
-        assert_eq!(mistakes[0], "keys[1].sha265: unknown field; did you mean `sha256`?");
-        assert_eq!(mistakes[1], "limits.cals_max: unknown field; did you mean `calls_max`?");
-        assert!(mistakes[2].starts_with("limits.colour: unknown field; known are calls_max, "));
-        assert_eq!(mistakes[3], "listener: unknown field; did you mean `listeners`?");
-        assert_eq!(mistakes[4], "log.file: unknown field; known are level");
-    }
-
-    #[test]
-    fn every_section_knows_its_fields() {
-        for section in field_names::<File>().iter().filter(|name| **name != "workers") {
-            assert!(!section_fields(section).is_empty(), "{section}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_no_object_is_refused() {
-        for text in ["[]", "3", "\"x\""] {
-            let (file, mistakes) = read_all(text);
-            assert!(file.is_none() && mistakes.len() == 1, "{text}: {mistakes:?}");
-            assert!(mistakes[0].ends_with("expected an object in { }"), "{mistakes:?}");
-        }
-    }
-
-    #[test]
-    fn null_counts_as_absent() {
-        let (file, mistakes) = read_all(r#"{"workers": null, "heartbeat": null, "keys": null}"#);
-        assert!(file.is_some_and(|file| file.keys.is_none()));
-        assert_eq!(mistakes, Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_key_in_the_wrong_place_is_not_repeated() {
-        let key = "adit_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";
-        for text in [
-            format!(r#"{{"keys": "{key}"}}"#),
-            format!(r#"{{"keys": ["{key}"]}}"#),
-            format!(r#"{{"keys": [{{"services": "{key}", "features": ["{key}"]}}]}}"#),
-            format!(r#"{{"callers": {{"require_key": "{key}"}}, "workers": "{key}"}}"#),
-            format!(r#"{{"drain": {{"grace": "{key}"}}, "log": {{"level": "{key}\""}}}}"#),
-        ] {
-            let (_, mistakes) = read_all(&text);
-            assert!(!mistakes.is_empty());
-            assert!(!mistakes.concat().contains(key), "{mistakes:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_of_nothing_but_mistakes_ends() {
-        let text = format!(r#"{{"keys": [{}1]}}"#, "1,".repeat(50_000));
-        let (file, mistakes) = read_all(&text);
-        assert!(file.is_none());
-        assert_eq!(mistakes.len(), 101);
-    }
-
-    fn read_all(text: &str) -> (Option<File>, Vec<String>) {
-        let mut mistakes = Mistakes::default();
-        let file = read(text, &mut mistakes);
-        (file, mistakes.into_list().iter().map(ToString::to_string).collect())
-    }
+/// A duration as it is written.
+fn shown(duration: Duration) -> String {
+    Span::from(duration).to_string()
 }

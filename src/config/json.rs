@@ -1,13 +1,19 @@
 //! Reads JSON text into a value and finds what a plain reader passes over in silence: a field
 //! written twice, of which the first would be lost, and a `null` in a list.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
 use serde_json::{Map, Number, Value};
 
 use super::mistakes::Mistakes;
+use super::steps::field_path;
+
+/// How many values a file may have, lists and objects included: enough for thousands of keys, and little
+/// enough that no file takes much memory or time.
+const VALUES_MAX: usize = 100_000;
 
 /// Reads the text. `None` if it is not JSON.
 pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Value> {
@@ -15,18 +21,16 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Value> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let found = RefCell::new(std::mem::take(mistakes));
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let node = Node { place: &Place::Root, mistakes: &found };
+    let node = Node { place: &Place::Root, mistakes: &found, values: &Cell::new(0) };
     let result = node
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| format!("is not JSON: {error}"));
+        .map_err(|error| match error.classify() {
+            Category::Data => error.to_string(),
+            Category::Io | Category::Syntax | Category::Eof => format!("is not JSON: {error}"),
+        });
     *mistakes = found.into_inner();
     mistakes.note("", result)
-}
-
-/// The path of a field of the value at `parent`.
-pub(super) fn field_path(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
 /// Where a value stands. It is spelt out only for mistakes: in a large file that takes too long.
@@ -46,16 +50,23 @@ impl Place<'_> {
     }
 }
 
-/// A value about to be read, and where it stands.
+/// A value about to be read, where it stands, and how many came before it.
+#[derive(Clone, Copy)]
 struct Node<'m> {
     place: &'m Place<'m>,
     mistakes: &'m RefCell<Mistakes>,
+    values: &'m Cell<usize>,
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.values.set(self.values.get() + 1);
+        if self.values.get() > VALUES_MAX {
+            let text = format_args!("has more than {VALUES_MAX} values, as no configuration has");
+            return Err(Error::custom(text));
+        }
         deserializer.deserialize_any(self)
     }
 }
@@ -74,7 +85,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             if fields.contains_key(&name) {
                 self.mistakes.borrow_mut().add(place.path(), "is written twice");
             }
-            let value = map.next_value_seed(Node { place, mistakes: self.mistakes })?;
+            let value = map.next_value_seed(Node { place, ..self })?;
             fields.insert(name, value);
         }
         Ok(Value::Object(fields))
@@ -84,8 +95,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut items = Vec::new();
         loop {
             let place = &Place::Item(self.place, items.len());
-            let Some(item) = list.next_element_seed(Node { place, mistakes: self.mistakes })?
-            else {
+            let Some(item) = list.next_element_seed(Node { place, ..self })? else {
                 return Ok(Value::Array(items));
             };
             if item.is_null() {
@@ -157,6 +167,15 @@ mod tests {
         assert_eq!(read_all("{} {}").0, None);
         assert_eq!(read_all("").0, None);
         assert_eq!(read_all(&"[".repeat(100_000)).0, None);
+    }
+
+    #[test]
+    fn a_file_of_too_many_values_is_not_read_to_its_end() {
+        let list = |items: usize| format!("[{}1]", "1,".repeat(items - 1));
+        assert!(read_all(&list(VALUES_MAX - 1)).0.is_some());
+        let (value, mistakes) = read_all(&list(VALUES_MAX));
+        assert_eq!(value, None);
+        assert!(mistakes[0].starts_with("has more than 100000 values"), "{mistakes:?}");
     }
 
     fn read_all(text: &str) -> (Option<Value>, Vec<String>) {

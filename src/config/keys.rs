@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::Environment;
+use super::environment::Environment;
 use super::file::{Feature, KeyFile, List};
 use super::mistakes::Mistakes;
 use super::moment::Moment;
@@ -28,7 +28,7 @@ const ID_BYTES_MAX: usize = 64;
 /// Joins the keys as written to the ring as used.
 pub(super) fn used(
     written: List<Section<KeyFile>>,
-    environment: Environment<'_>,
+    environment: &Environment,
     mistakes: &mut Mistakes,
 ) -> Keyring {
     let mut ring = Keyring::new();
@@ -50,14 +50,14 @@ pub(super) fn used(
 }
 
 fn add_from_environment(
-    environment: Environment<'_>,
+    environment: &Environment,
     ring: &mut Keyring,
     ids: &mut BTreeMap<String, String>,
     mistakes: &mut Mistakes,
 ) {
-    let Some(text) = environment(KEY_VARIABLE) else { return };
+    let Some(text) = environment.value(KEY_VARIABLE) else { return };
     ids.insert(KEY_VARIABLE_ID.to_owned(), KEY_VARIABLE.to_owned());
-    if let Some(key) = mistakes.note(KEY_VARIABLE, ApiKey::from_plain(&text)) {
+    if let Some(key) = mistakes.note(KEY_VARIABLE, ApiKey::from_plain(text)) {
         let grant = Arc::new(KeyGrant::unlimited(KEY_VARIABLE_ID));
         add(KEY_VARIABLE, key.digest(), &grant, None, ring, mistakes);
     }
@@ -155,7 +155,7 @@ fn id(
 fn digest(
     path: &str,
     key: &KeyFile,
-    environment: Environment<'_>,
+    environment: &Environment,
     mistakes: &mut Mistakes,
 ) -> Option<(String, KeyDigest)> {
     let path_of_digest = format!("{path}.sha256");
@@ -185,7 +185,7 @@ fn digest(
 fn digest_of_variable(
     path: &str,
     variable: &str,
-    environment: Environment<'_>,
+    environment: &Environment,
     mistakes: &mut Mistakes,
 ) -> Option<KeyDigest> {
     // A key in place of a name is a likely slip, and mostly has a `-` that no name has.
@@ -194,11 +194,11 @@ fn digest_of_variable(
         mistakes.add(path, "must be the name of an environment variable, not a key");
         return None;
     }
-    let Some(text) = environment(variable) else {
+    let Some(text) = environment.value(variable) else {
         mistakes.add(path, "names an environment variable that is not set");
         return None;
     };
-    mistakes.note(path, ApiKey::from_plain(&text)).map(|key| key.digest())
+    mistakes.note(path, ApiKey::from_plain(text)).map(|key| key.digest())
 }
 
 /// The patterns: all names unless the file says which, and none if it says that there are none.
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_key_comes_from_its_digest_from_its_variable_or_from_the_environment() {
         let written = format!(
-            r#"[ {{"id": "bots", "sha256": "{}", "services": ["demo.*"], "features": ["stream"]}},
+            r#"[ {{"id": "bots", "sha256": "{}", "register": ["demo.*"], "features": ["stream"]}},
                  {{"id": "edge", "key_env": "EDGE_KEY"}} ]"#,
             KeyDigest::of(PLAIN.as_bytes())
         );
@@ -363,9 +363,7 @@ mod tests {
     }
 
     fn read(written: &str, variables: &[(&str, &str)]) -> (Keyring, Vec<String>) {
-        let environment = |name: &str| {
-            variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
-        };
+        let environment = variables.iter().copied().collect();
         let mut mistakes = Mistakes::default();
         let ring = used(serde_json::from_str(written).unwrap(), &environment, &mut mistakes);
         (ring, mistakes.into_list().iter().map(ToString::to_string).collect())

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::mistakes::Mistakes;
 use super::shapes::Count;
-use super::units::{Size, Span};
+use super::units::{Size, Span, more_than_zero};
 use crate::tunnel::limits::{Limits, STREAMS_MAX};
 
 /// No count may be higher: more is a slip, and what counts with it need not fear to overflow.
@@ -23,13 +25,23 @@ const QUEUE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// A map of headers has places for a few times this many.
 const METADATA_ENTRIES_MAX: usize = 4_096;
 
-/// Declares the section with one optional field for each limit, and how the fields become
-/// [`Limits`]. The struct literal has no `..`, so a limit that is missing here does not compile.
+/// Declares the section with one optional field for each limit, described by its comment, and how the
+/// fields become [`Limits`]. The struct literal has no `..`, so a limit that is missing here does not compile.
 macro_rules! limits_file {
-    ($($name:ident: $unit:ty),* $(,)?) => {
-        /// The section `limits`.
-        #[derive(Debug, Default, Deserialize)]
-        pub(super) struct LimitsFile { $($name: Option<$unit>),* }
+    ($($(#[$attribute:meta])* $name:ident: $unit:ty),* $(,)?) => {
+        /// How much of everything the gateway holds, and how long it waits: each more than zero, counts
+        /// up to 10000000. Limits are per process.
+        #[derive(Debug, Default, Deserialize, JsonSchema)]
+        pub(super) struct LimitsFile {
+            $(
+                $(#[$attribute])*
+                #[schemars(
+                    transform = bounded,
+                    extend("default" = <$unit>::from(Limits::default().$name).written())
+                )]
+                $name: Option<$unit>,
+            )*
+        }
 
         impl LimitsFile {
             fn or_default(&self, mistakes: &mut Mistakes) -> Limits {
@@ -48,41 +60,86 @@ macro_rules! limits_file {
 }
 
 limits_file! {
+    /// Calls in flight in the gateway.
     calls_max: Count,
+    /// Calls in flight down one tunnel, and calls that its peer makes.
     calls_per_tunnel_max: Count,
+    /// Calls in flight to one service, down all its tunnels.
     calls_per_service_max: Count,
+    /// Calls that wait for a tunnel (`routing.wait_for_tunnel`).
     waiting_calls_max: Count,
+    /// Calls to one service that wait for a tunnel.
     waiting_calls_per_service_max: Count,
+    /// Bytes of messages held with calls that wait; a message alone is held whatever its size.
     waiting_bytes_max: Size,
+    /// Open connections; further ones are closed as they come.
     connections_max: Count,
+    /// Open connections from one address (one /64 of IPv6) that is not loopback.
     connections_per_address_max: Count,
+    /// Open streams of one connection, tunnels among them.
+    #[schemars(range(max = STREAMS_MAX))]
     streams_per_connection_max: Count,
+    /// Calls that one connection may cancel at once before their answers have begun; one more and it is
+    /// closed with GOAWAY (`ENHANCE_YOUR_CALM`) and all its calls. Calls that had three quarters of their
+    /// time do not count.
     early_cancels_burst: Count,
+    /// How many more it may cancel each second.
     early_cancels_per_second: Count,
+    /// One message, either way; 64MiB at most.
     message_bytes_max: Size,
+    /// Bytes of callers' messages, and of first frames, that have come in part, from everybody
+    /// together; the call that would pass it ends.
     gathered_bytes_max: Size,
+    /// Metadata of a call, each way: names, values and 32 bytes a pair; 48KiB at most.
     metadata_bytes_max: Size,
+    /// Pairs of metadata of a call, each way.
+    #[schemars(range(max = METADATA_ENTRIES_MAX))]
     metadata_entries_max: Count,
+    /// One frame to a peer; a larger one fails its call.
     classic_frame_bytes_max: Size,
+    /// One frame from a peer; a larger one ends the tunnel. Not under `message_bytes_max`.
     peer_frame_bytes_max: Size,
+    /// Bytes queued to one tunnel; 1GiB at most. Not under `call_queue_bytes_max`.
     tunnel_queue_bytes_max: Size,
+    /// One call's share of the queue to its tunnel.
     call_queue_bytes_max: Size,
+    /// Bytes of one call held that came up a tunnel. Not under `message_bytes_max`.
     call_buffer_bytes_max: Size,
+    /// Bytes of all calls of one tunnel held that came up it; no call may hold more than it leaves
+    /// free. Not under `call_buffer_bytes_max`.
     tunnel_buffer_bytes_max: Size,
+    /// Names that one tunnel registers.
     services_per_tunnel_max: Count,
+    /// Length of a name that a tunnel registers.
     service_name_bytes_max: Size,
+    /// Tunnels open with one key.
     tunnels_per_key_max: Count,
+    /// Tunnels of one name.
     tunnels_per_service_max: Count,
+    /// Names remembered without a tunnel.
     names_remembered_max: Count,
+    /// Wrong keys in a minute from one address (one /64 of IPv6); further ones are answered late and
+    /// not logged. A right key is never held up.
     bad_keys_per_minute_max: Count,
+    /// How late a wrong key is answered when there were too many.
     bad_key_delay: Span,
+    /// Time until the first frame of a tunnel.
     register_timeout: Span,
+    /// Time for the HTTP/2 handshake.
     handshake_timeout: Span,
+    /// Time from the message to the half-close, when only peers without `stream` serve the name.
     half_close_timeout: Span,
+    /// Time for a call without a deadline to a peer that asked for no feature.
     plain_call_timeout: Span,
+    /// Time for a caller's message to come once it has begun. A call may be silent between messages.
     message_timeout: Span,
+    /// A call on which no message goes either way for so long ends. Left out, it may be still for ever.
     stream_idle_timeout: Span,
+    /// A caller that takes nothing of its answer for so long is given up: its stream is reset, the
+    /// peer told.
     send_stall_timeout: Span,
+    /// How long a call that its caller left keeps its slot on the tunnel, unless its peer ends it
+    /// before.
     cancel_timeout: Span,
 }
 
@@ -139,10 +196,21 @@ fn at_least(one: (&str, usize), other: (&str, usize), mistakes: &mut Mistakes) {
 }
 
 /// A limit as written, if it can be used.
-trait Written: Copy {
+trait Written: Copy + From<Self::Used> {
     type Used;
 
     fn used(self) -> Result<Self::Used, LimitError>;
+
+    /// How it looks in the file: what never ends is left out.
+    fn written(self) -> Value;
+}
+
+/// What the schema says of a limit of any unit.
+fn bounded(schema: &mut Schema) {
+    more_than_zero(schema);
+    if schema.get("minimum").is_some() && schema.get("maximum").is_none() {
+        schema.insert("maximum".to_owned(), Value::from(COUNT_MAX));
+    }
 }
 
 /// Why a number cannot be a limit.
@@ -171,6 +239,10 @@ impl Written for Count {
             _ => Err(LimitError::CountTooHigh),
         }
     }
+
+    fn written(self) -> Value {
+        Value::from(self.0)
+    }
 }
 
 impl Written for Size {
@@ -179,6 +251,10 @@ impl Written for Size {
     fn used(self) -> Result<usize, LimitError> {
         if self.bytes() == 0 { Err(LimitError::Zero) } else { Ok(self.bytes()) }
     }
+
+    fn written(self) -> Value {
+        Value::from(self.to_string())
+    }
 }
 
 impl Written for Span {
@@ -186,6 +262,10 @@ impl Written for Span {
 
     fn used(self) -> Result<Duration, LimitError> {
         if self.duration().is_zero() { Err(LimitError::Zero) } else { Ok(self.duration()) }
+    }
+
+    fn written(self) -> Value {
+        if self.duration() == Duration::MAX { Value::Null } else { Value::from(self.to_string()) }
     }
 }
 

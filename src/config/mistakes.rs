@@ -1,5 +1,6 @@
 //! Collects what is wrong with a configuration, so that all of it is reported at once.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// How many mistakes are kept: nobody reads more, and finding each can cost another reading.
@@ -20,23 +21,33 @@ pub struct Mistake {
 
 /// The mistakes found so far.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(Vec<Mistake>);
+pub(super) struct Mistakes {
+    found: Vec<Mistake>,
+    /// Values that an environment variable has set: their paths, and its name.
+    variables: BTreeMap<String, String>,
+}
 
 impl Mistakes {
     pub(super) fn add(&mut self, path: impl Into<String>, text: impl fmt::Display) {
         if self.is_full() {
             return;
         }
-        self.0.push(Mistake { path: one_line(&path.into()), text: one_line(&text.to_string()) });
+        let path = one_line(&path.into());
+        self.found.push(Mistake { path, text: one_line(&text.to_string()) });
         if self.is_full() {
             let text = "there may be more mistakes: the rest was not looked at".to_owned();
-            self.0.push(Mistake { path: String::new(), text });
+            self.found.push(Mistake { path: String::new(), text });
         }
     }
 
     /// Whether as many mistakes were found as are reported.
     pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= MISTAKES_MAX
+        self.found.len() >= MISTAKES_MAX
+    }
+
+    /// What is wrong with a value that a variable has set is told under the variable's name.
+    pub(super) fn come_from(&mut self, variables: BTreeMap<String, String>) {
+        self.variables = variables;
     }
 
     /// Takes the value out, or notes why there is none.
@@ -51,17 +62,29 @@ impl Mistakes {
     /// Whether a mistake lies at this path, above it or below it. A rule that compares values asks
     /// first, because what it would compare may be a default in a mistaken value's place.
     pub(super) fn touch(&self, path: &str) -> bool {
-        self.0
+        self.found
             .iter()
             .any(|mistake| is_within(&mistake.path, path) || is_within(path, &mistake.path))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
     pub(super) fn into_list(self) -> Vec<Mistake> {
-        self.0
+        let Self { found, variables } = self;
+        found.into_iter().map(|mistake| under_variable(mistake, &variables)).collect()
+    }
+}
+
+fn under_variable(mistake: Mistake, variables: &BTreeMap<String, String>) -> Mistake {
+    let set = variables.iter().find(|(path, _)| is_within(&mistake.path, path));
+    match set {
+        Some((path, variable)) => {
+            let inside = &mistake.path[path.len()..];
+            Mistake { path: format!("{variable}{inside}"), ..mistake }
+        }
+        None => mistake,
     }
 }
 
@@ -100,6 +123,18 @@ mod tests {
         for path in ["key", "keys[1].sha", "keys[1].sha256sum", "keys[10]", "limits"] {
             assert!(!mistakes.touch(path), "{path}");
         }
+    }
+
+    #[test]
+    fn what_a_variable_has_set_is_told_under_its_name() {
+        let mut mistakes = Mistakes::default();
+        mistakes.come_from(BTreeMap::from([("log.level".to_owned(), "ADIT_LOG_LEVEL".to_owned())]));
+        for path in ["log.level", "log.level[1]", "log.levels", "log"] {
+            mistakes.add(path, "x");
+        }
+        assert!(mistakes.touch("log.level"));
+        let told: Vec<String> = mistakes.into_list().iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["ADIT_LOG_LEVEL: x", "ADIT_LOG_LEVEL[1]: x", "log.levels: x", "log: x"]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! everything that is wrong with them.
 
 mod draft;
+mod environment;
+mod explained;
 mod file;
 mod json;
 mod keys;
@@ -9,13 +11,23 @@ mod limits;
 mod listeners;
 mod mistakes;
 mod moment;
+mod patterns;
+mod reading;
+pub mod reference;
+mod renamed;
+pub mod schema;
 mod services;
 mod shapes;
+mod steps;
 mod suggest;
+#[cfg(test)]
+mod tests;
+mod text;
 pub mod units;
+mod variables;
 
 use std::fmt;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -23,6 +35,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+pub use environment::Environment;
+pub use explained::{Explained, Source};
 pub use keys::{KEY_VARIABLE, KEY_VARIABLE_ID};
 pub use mistakes::Mistake;
 
@@ -35,12 +49,6 @@ use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::Patience;
 use draft::Draft;
 use mistakes::Mistakes;
-
-/// Where environment variables come from, so that tests need not touch the process's own.
-pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
-
-/// A file with more bytes is not a configuration: this has room for thousands of keys.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// gRPC's registered port is 50051.
 const PORT: u16 = 50051;
@@ -72,6 +80,8 @@ pub struct Config {
     pub limits: Limits,
     /// How much it logs.
     pub log_level: LevelFilter,
+    /// What is no mistake and yet probably a slip, to be told once.
+    pub warnings: Vec<Mistake>,
 }
 
 /// One address that the gateway listens on.
@@ -103,11 +113,15 @@ pub enum ConfigError {
 ///
 /// # Errors
 ///
-/// Fails if the file cannot be read, and with every mistake there is in it.
-pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, ConfigError> {
-    let text = read_text(path);
+/// Fails if the file cannot be read, and with every mistake there is in it and in the environment.
+pub fn load(path: &Path, environment: &Environment) -> Result<Explained, ConfigError> {
+    let text = text::read(path);
     let text = text.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    parse(&text, environment)
+    let mut mistakes = Mistakes::default();
+    match mistakes.note("", text) {
+        Some(text) => explain(&text, environment),
+        None => Err(ConfigError::Mistakes(mistakes.into_list())),
+    }
 }
 
 /// Reads the configuration from a text. `{}` is the configuration of defaults.
@@ -115,28 +129,31 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, ConfigE
 /// # Errors
 ///
 /// Fails with every mistake there is in the text and in the environment.
-pub fn parse(text: &str, environment: Environment<'_>) -> Result<Config, ConfigError> {
+pub fn parse(text: &str, environment: &Environment) -> Result<Config, ConfigError> {
+    explain(text, environment).map(|explained| explained.config)
+}
+
+/// Reads the configuration from a text, and remembers what each value comes from: the environment
+/// goes before the file, the file before the defaults.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn explain(text: &str, environment: &Environment) -> Result<Explained, ConfigError> {
     let mut mistakes = Mistakes::default();
-    match file::read(text, &mut mistakes) {
-        Some(file) => Draft { file, environment, mistakes }.try_into(),
+    let Some(mut written) = json::read(text, &mut mistakes) else {
+        return Err(ConfigError::Mistakes(mistakes.into_list()));
+    };
+    renamed::rename(schema::whole(), &mut written, &[], &mut mistakes);
+    let variables = variables::lay_over(&mut written, environment, &mut mistakes);
+    let warnings = variables::unknown(&written, environment, &variables);
+    match reading::read(&mut written, &mut mistakes) {
+        Some(file) => {
+            let config = Draft { file, environment, mistakes, warnings }.try_into()?;
+            Ok(Explained { config, written, variables })
+        }
         None => Err(ConfigError::Mistakes(mistakes.into_list())),
     }
-}
-
-/// The process's own environment. A value that is not Unicode comes with replacement characters:
-/// as a key it is then refused, where it must not be taken for absent.
-pub fn process_environment(name: &str) -> Option<String> {
-    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-}
-
-/// At most one byte more than allowed is read, so that a device in the file's place does no harm.
-fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(text)
 }
 
 impl Config {
@@ -192,22 +209,5 @@ impl std::error::Error for ConfigError {
             Self::Read { source, .. } => Some(source),
             Self::Mistakes(_) => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_is_not_there_is_named() {
-        let error = load(Path::new("/nowhere/adit.json"), &|_| None).unwrap_err();
-        assert!(error.to_string().starts_with("cannot read /nowhere/adit.json: "), "{error}");
-    }
-
-    #[test]
-    fn a_file_without_an_end_is_not_read_to_it() {
-        let error = load(Path::new("/dev/zero"), &|_| None).unwrap_err();
-        assert!(matches!(error, ConfigError::Read { .. }), "{error}");
     }
 }

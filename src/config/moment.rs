@@ -1,11 +1,13 @@
 //! Points in time as people write them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error};
 
 /// A point in time: the end of a day in UTC, `2027-03-31`, or to the second, `2027-03-31T12:00:00Z`.
@@ -38,6 +40,17 @@ impl<'de> Deserialize<'de> for Moment {
                  over, or a time, like \"2027-03-31T12:00:00Z\""
             ))
         })
+    }
+}
+
+impl JsonSchema for Moment {
+    fn schema_name() -> Cow<'static, str> {
+        "moment".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+)?$";
+        json_schema!({ "type": "string", "title": "day or time", "pattern": pattern })
     }
 }
 

@@ -1,19 +1,7 @@
 //! Finds the field that a mistyped name was meant to be.
 
-use serde::de::value::Error;
-use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
-use serde::forward_to_deserialize_any;
-
 /// More slips than this make another word.
 const SLIPS_MAX: usize = 3;
-
-/// The names of a struct's fields in the file.
-pub(super) fn field_names<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
-    let mut names: &[&str] = &[];
-    // It ends in an error at once, because there is nothing to read; the names are what it is for.
-    let _ = T::deserialize(FieldNames(&mut names));
-    names
-}
 
 /// The name that is closest to what was written, if it is close.
 pub(super) fn closest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
@@ -37,32 +25,6 @@ fn slips(one: &str, other: &str) -> usize {
         }
     }
     row[other.len()]
-}
-
-/// Has nothing to read, and remembers which fields were asked for.
-struct FieldNames<'n>(&'n mut &'static [&'static str]);
-
-impl<'de> Deserializer<'de> for FieldNames<'_> {
-    type Error = Error;
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        fields: &'static [&'static str],
-        _visitor: V,
-    ) -> Result<V::Value, Error> {
-        *self.0 = fields;
-        Err(Error::custom("nothing to read"))
-    }
-
-    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Error> {
-        Err(Error::custom("nothing to read"))
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! Durations and sizes the way people write them: `30s`, `4MiB`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde_json::Value;
 
 /// The longest duration: longer ones are slips, and adding them to a clock could overflow it.
 const SPAN_MILLIS_MAX: u64 = 365 * DAY;
@@ -149,6 +152,43 @@ impl<'de> Deserialize<'de> for Span {
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(QuantityVisitor(PhantomData))
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let pattern = pattern(SPAN_UNITS);
+        json_schema!({ "type": "string", "title": "duration", "pattern": pattern })
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let pattern = pattern(SIZE_UNITS);
+        json_schema!({ "type": "string", "title": "size", "pattern": pattern })
+    }
+}
+
+/// What a number with one of these units looks like.
+fn pattern(units: &[Unit]) -> String {
+    let names: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
+    format!("^[0-9]+({})$", names.join("|"))
+}
+
+/// Refuses zero: nothing could be held, or no time would pass. For fields of any unit.
+pub(super) fn more_than_zero(schema: &mut Schema) {
+    if let Some(Value::String(pattern)) = schema.get_mut("pattern") {
+        *pattern = pattern.replace("^[0-9]+", "^0*[1-9][0-9]*");
+    } else {
+        schema.insert("minimum".to_owned(), Value::from(1));
     }
 }
 

@@ -111,7 +111,7 @@ fn config_with(settings: Value) -> Config {
         "routing": { "startup_grace": "0s" },
     });
     lay_over(&mut written, settings);
-    config::parse(&written.to_string(), &|_| None).unwrap()
+    config::parse(&written.to_string(), &config::Environment::default()).unwrap()
 }
 
 /// Puts settings over others, field by field.
