@@ -10,7 +10,7 @@ use super::mistakes::Mistakes;
 use super::shapes::Count;
 use super::units::Span;
 use super::{Config, ConfigError, Environment, Listener};
-use super::{KEY_VARIABLE, keys, listeners};
+use super::{KEY_VARIABLE, keys, listeners, tls};
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
@@ -52,6 +52,7 @@ impl TryFrom<Draft<'_>> for Config {
             log_level: level(file.log.0.level),
         };
         check_someone_gets_in(&config, &mut mistakes);
+        tls::check_names_are_asked_for(&config, &mut mistakes);
         if mistakes.is_empty() {
             Ok(config)
         } else {
@@ -358,8 +359,9 @@ mod tests {
     }
 
     fn field() -> impl Strategy<Value = String> {
-        let names =
-            ["address", "serves", "id", "key_env", "sha256", "services", "interval", "grace"];
+        let names = [
+            "address", "serves", "tls", "id", "key_env", "sha256", "services", "interval", "grace",
+        ];
         (prop::sample::select(names.to_vec()), leaf())
             .prop_map(|(name, leaf)| format!("\"{name}\":{leaf}"))
     }

@@ -3,6 +3,8 @@
 //! Reading goes on after a mistake: what cannot be read is noted, taken out and left to its
 //! default, until the rest reads.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use serde_ignored::Path as IgnoredPath;
 use serde_json::Value;
@@ -43,6 +45,16 @@ pub(super) struct File {
 pub(super) struct ListenerFile {
     pub(super) address: Option<String>,
     pub(super) serves: List<Role>,
+    pub(super) tls: Option<Section<TlsFile>>,
+}
+
+/// `tls` of one of `listeners`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct TlsFile {
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) client_ca: Option<PathBuf>,
+    pub(super) reload_interval: Option<Span>,
 }
 
 /// Whom a listener serves.
@@ -69,6 +81,7 @@ pub(super) struct KeyFile {
     pub(super) shared: Option<bool>,
     pub(super) features: List<Feature>,
     pub(super) limits: Section<KeyLimitsFile>,
+    pub(super) certificate_names: List<String>,
 }
 
 /// The section `limits` of a key.
@@ -252,6 +265,11 @@ fn note_unknown(steps: &[Step], mistakes: &mut Mistakes) {
         {
             field_names::<KeyLimitsFile>()
         }
+        [Step::Field(list), Step::Item(_), Step::Field(section), _]
+            if list == "listeners" && section == "tls" =>
+        {
+            field_names::<TlsFile>()
+        }
         [Step::Field(section), ..] => section_fields(section),
         [Step::Item(_), ..] | [] => &[],
     };
@@ -321,6 +339,7 @@ mod tests {
             "listener": [],
             "keys": [ {}, { "sha265": "" } ],
             "limits": { "cals_max": 1, "colour": 2 },
+            "listeners": [ { "tls": { "certificat": "x" } } ],
             "log": { "file": "x" }
         }"#;
         let (file, mistakes) = read_all(text);
@@ -329,7 +348,9 @@ mod tests {
         assert_eq!(mistakes[1], "limits.cals_max: unknown field; did you mean `calls_max`?");
         assert!(mistakes[2].starts_with("limits.colour: unknown field; known are calls_max, "));
         assert_eq!(mistakes[3], "listener: unknown field; did you mean `listeners`?");
-        assert_eq!(mistakes[4], "log.file: unknown field; known are level");
+        let nested = "listeners[0].tls.certificat: unknown field; did you mean `certificate`?";
+        assert_eq!(mistakes[4], nested);
+        assert_eq!(mistakes[5], "log.file: unknown field; known are level");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod mistakes;
 mod moment;
 mod shapes;
 mod suggest;
+mod tls;
 pub mod units;
 
 use std::fmt;
@@ -28,6 +29,7 @@ pub use mistakes::Mistake;
 use crate::auth::Keyring;
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
+use crate::tls::credentials::Credentials;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::Patience;
@@ -71,7 +73,7 @@ pub struct Config {
 }
 
 /// One address that the gateway listens on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// The address. Port 0 is any free port.
     pub address: SocketAddr,
@@ -79,6 +81,8 @@ pub struct Listener {
     pub callers: bool,
     /// Services may open tunnels here.
     pub tunnels: bool,
+    /// What it shows and asks for, if it speaks TLS.
+    pub tls: Option<Credentials>,
 }
 
 /// Why there is no configuration.
@@ -166,7 +170,7 @@ impl Listener {
 impl Default for Listener {
     fn default() -> Self {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
-        Self { address, callers: true, tunnels: true }
+        Self { address, callers: true, tunnels: true, tls: None }
     }
 }
 

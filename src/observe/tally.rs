@@ -41,6 +41,8 @@ pub enum Count {
     ConnectionRefused,
     /// Connections that did not finish their handshake.
     HandshakeFailed,
+    /// Those of them that ended during the handshake of TLS.
+    TlsFailed,
     /// Streams refused because the connection has too many.
     StreamRefused,
     /// Connections told to go because of their age.
@@ -59,7 +61,7 @@ pub enum Count {
     Panic,
 }
 
-const COUNTS: [(Count, &str); 25] = [
+const COUNTS: [(Count, &str); 26] = [
     (Count::CallStarted, "calls_started"),
     (Count::CallAnswered, "calls_answered"),
     (Count::CallFailed, "calls_failed"),
@@ -77,6 +79,7 @@ const COUNTS: [(Count, &str); 25] = [
     (Count::TrailersTrimmed, "trailers_trimmed"),
     (Count::ConnectionRefused, "connections_refused"),
     (Count::HandshakeFailed, "handshakes_failed"),
+    (Count::TlsFailed, "tls_handshakes_failed"),
     (Count::StreamRefused, "streams_refused"),
     (Count::ConnectionAged, "connections_aged"),
     (Count::ConnectionCalmed, "connections_calmed"),
