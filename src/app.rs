@@ -28,6 +28,7 @@ use crate::grpc::wire::{Phase, Roles, Wire};
 use crate::observe;
 use crate::observe::tally::{self, Count, count};
 use crate::reload::Reloads;
+use crate::tls::credentials::Credentials;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::id::{ServiceName, WorkerId};
 use crate::tunnel::waiting::WaitingRoom;
@@ -122,7 +123,8 @@ impl Gateway {
     /// When an address cannot be listened on or a worker does not come up.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let listeners = bind(&config.listeners).await?;
-        let addresses = listeners.iter().map(|(_, _, address)| *address).collect();
+        let addresses = listeners.iter().map(|bound| bound.address).collect();
+        watch(&listeners);
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let (died_sender, died) = mpsc::unbounded_channel();
         let live = Live::new(config);
@@ -143,9 +145,9 @@ impl Gateway {
         let workers = start_workers(count, &registries, &settings, &wire).await?;
         let acceptors = listeners
             .into_iter()
-            .map(|(listener, roles, _)| {
+            .map(|Bound { socket, roles, tls, .. }| {
                 let workers = workers.iter().map(|worker| worker.arrivals.clone()).collect();
-                actix_rt::spawn(listener::accept(listener, roles, live.door.clone(), workers))
+                actix_rt::spawn(listener::accept(socket, roles, tls, live.door.clone(), workers))
             })
             .collect();
         Ok(Self { addresses, workers, acceptors, phase, died, live })
@@ -279,6 +281,9 @@ impl Live {
         guesses.resize(limits.bad_keys_per_minute_max);
         self.limits.replace(limits.clone());
         observe::log::set_level(log_level);
+        for credentials in self.config.listeners.iter().filter_map(|one| one.tls.as_ref()) {
+            credentials.look();
+        }
         self.keys.send_replace(Arc::new(self.config.keys.clone()));
         self.affinities.send_replace(Arc::new(self.config.affinities.clone()));
         restart
@@ -304,15 +309,33 @@ async fn empty(allowance: &Allowance, patience: Duration) -> bool {
     true
 }
 
-async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, Roles, SocketAddr)>, StartError> {
+/// A listener that is open.
+struct Bound {
+    socket: TcpListener,
+    roles: Roles,
+    tls: Option<Credentials>,
+    address: SocketAddr,
+}
+
+async fn bind(listeners: &[Listener]) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::with_capacity(listeners.len());
-    for Listener { address, callers, tunnels } in listeners.iter().copied() {
+    for Listener { address, callers, tunnels, tls } in listeners.iter().cloned() {
         let failed = |source| StartError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let actual = listener.local_addr().map_err(failed)?;
-        bound.push((listener, Roles { callers, tunnels }, actual));
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        bound.push(Bound { socket, roles: Roles { callers, tunnels }, tls, address });
     }
     Ok(bound)
+}
+
+/// Watches the files of the listeners' certificates from now on.
+fn watch(listeners: &[Bound]) {
+    for credentials in listeners.iter().filter_map(|bound| bound.tls.as_ref()) {
+        for warning in credentials.warnings() {
+            log::warn!("{warning}");
+        }
+        actix_rt::spawn(credentials.clone().follow());
+    }
 }
 
 /// Names that a key or a rule names exactly are known before anybody has registered them.

@@ -7,4 +7,5 @@ pub mod config;
 pub mod grpc;
 pub mod observe;
 pub mod reload;
+pub mod tls;
 pub mod tunnel;

@@ -13,18 +13,20 @@ use source::{
 };
 
 /// The layers, and what of the crate each may use. Files beside `lib.rs` join them and may use all.
-const LAYERS: [(&str, &[&str]); 6] = [
+const LAYERS: [(&str, &[&str]); 7] = [
     ("tunnel", &["tunnel"]),
     ("observe", &["observe"]),
     ("auth", &["auth", "tunnel"]),
+    ("tls", &["tls", "auth::certificate"]),
     ("actors", &["actors", "observe", "tunnel"]),
-    ("grpc", &["grpc", "actors", "auth", "observe", "tunnel"]),
+    ("grpc", &["grpc", "actors", "auth", "observe", "tls", "tunnel"]),
     // It knows the settings of each part; no part knows it.
     (
         "config",
         &[
             "config",
             "auth",
+            "tls",
             "tunnel",
             "grpc::affinity::Affinities",
             "grpc::age::ConnectionAge",
@@ -34,11 +36,13 @@ const LAYERS: [(&str, &[&str]); 6] = [
 ];
 
 /// Where a library stays; one that is not listed goes by what its name has before the first `_`.
-const HOMES: [(&str, &[&str]); 6] = [
+const HOMES: [(&str, &[&str]); 8] = [
     ("tonic", &["src/grpc/"]),
     ("hyper", &["src/grpc/"]),
     ("h2", &["src/grpc/"]),
     ("prost", &["src/grpc/"]),
+    ("tokio_rustls", &["src/tls/"]),
+    ("webpki", &["src/tls/"]),
     ("actix", &["src/actors/", "src/app.rs", "src/main.rs"]),
     // A wire needs no actor to spawn what serves it.
     ("actix_rt", &["src/actors/", "src/app.rs", "src/main.rs", "src/grpc/"]),

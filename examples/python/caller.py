@@ -2,13 +2,15 @@
 
     python3 caller.py
 
-ADIT_ADDRESS says where the gateway is. If it asks callers for a key, put one into ADIT_CALLER_KEY.
+ADIT_ADDRESS says where the gateway is, as gateway.py has it. If it asks callers for a key, put one into ADIT_CALLER_KEY.
 """
 import os
 import sys
 from pathlib import Path
 
 import grpc
+
+from gateway import dial
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "proto"))
 greeter, greeter_services = grpc.protos_and_services("greeter.proto")
@@ -19,7 +21,7 @@ DEADLINE_SECONDS = 10
 def main():
     key = os.environ.get("ADIT_CALLER_KEY")
     options = {"metadata": [("x-adit-key", key)] if key else None, "timeout": DEADLINE_SECONDS}
-    with grpc.insecure_channel(os.environ.get("ADIT_ADDRESS", "127.0.0.1:50051")) as channel:
+    with dial(grpc) as channel:
         stub = greeter_services.GreeterStub(channel)
 
         print("Greet:", stub.Greet(greeter.GreetRequest(name="Ada"), **options).text)

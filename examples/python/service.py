@@ -1,6 +1,6 @@
 """demo.Greeter, served through an Adit gateway: ADIT_API_KEY=<key> python3 service.py dials in.
 
-proto/registry.proto explains the frames of a tunnel, examples/proto/greeter.proto the methods."""
+gateway.py says where, proto/registry.proto explains the frames of a tunnel, examples/proto/greeter.proto the methods."""
 import asyncio
 import logging
 import os
@@ -10,10 +10,12 @@ import sys
 
 import grpc
 
+from gateway import dial
+
 sys.path += [f"{sys.path[0]}/../proto", f"{sys.path[0]}/../../proto"]  # it begins with this folder
 greeter = grpc.protos("greeter.proto")
 registry, services = grpc.protos_and_services("registry.proto")
-ADDRESS, API_KEY = os.environ.get("ADIT_ADDRESS", "127.0.0.1:50051"), os.environ["ADIT_API_KEY"]
+API_KEY = os.environ["ADIT_API_KEY"]
 KEEPALIVE = [("grpc.keepalive_time_ms", 30_000)]  # notices a gateway that went without a word
 
 
@@ -48,7 +50,7 @@ class Service:
             self.outgoing = asyncio.Queue(64)  # while it is full, methods wait for the gateway
             speaking = asyncio.create_task(self.speak_until(stopped))
             try:
-                async with grpc.aio.insecure_channel(ADDRESS, KEEPALIVE) as channel:
+                async with dial(grpc.aio, KEEPALIVE) as channel:
                     gateway = services.RegistryServiceStub(channel)
                     async for frame in gateway.EstablishConnection(self.frames()):
                         self.take(frame)

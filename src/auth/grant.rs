@@ -3,6 +3,7 @@
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::quota::KeyQuota;
 
+use super::certificate::CertificatePattern;
 use super::pattern::NamePattern;
 
 /// What the holder of a key may do.
@@ -16,6 +17,8 @@ pub struct KeyGrant {
     pub shared: bool,
     /// Its programs get the `stream` feature without asking for it.
     pub stream: bool,
+    /// Names of which its holder's certificate must have one. With none, no certificate is asked for.
+    pub certificate_names: Vec<CertificatePattern>,
     /// The key's name in the log, which is no secret, and how many tunnels and names it may have.
     pub quota: KeyQuota,
     /// The calls that its holders have in flight.
@@ -34,6 +37,7 @@ impl KeyGrant {
             call: Scope::all(),
             shared: false,
             stream: false,
+            certificate_names: Vec::new(),
             quota: KeyQuota::unlimited(id),
             calls: Allowance::new(usize::MAX),
         }

@@ -11,7 +11,7 @@ use super::mistakes::{Mistake, Mistakes};
 use super::shapes::Count;
 use super::units::Span;
 use super::{Config, ConfigError, Environment, Listener};
-use super::{KEY_VARIABLE, keys, listeners, patterns, services};
+use super::{KEY_VARIABLE, keys, listeners, patterns, services, tls};
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
@@ -52,6 +52,7 @@ impl TryFrom<Draft<'_>> for Config {
             warnings,
         };
         check_someone_gets_in(&config, &mut mistakes);
+        tls::check_names_are_asked_for(&config, &mut mistakes);
         if mistakes.is_empty() {
             Ok(config)
         } else {

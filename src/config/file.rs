@@ -22,6 +22,9 @@ pub(super) const WORKERS_MAX: usize = 256;
 /// As long as other gateways wait; orchestrators commonly kill after the same time.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(30);
 
+/// Soon enough for whoever waits for a new certificate, and next to nothing for a disk.
+pub(super) const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+
 /// More names than this in one list are a slip, and each is compared with what a program registers.
 pub(super) const PATTERNS_MAX: usize = 1_000;
 
@@ -60,6 +63,24 @@ pub(super) struct ListenerFile {
     /// Whom this address serves.
     #[schemars(length(min = 1), extend("default" = ["callers", "tunnels"], "uniqueItems" = true))]
     pub(super) serves: List<Role>,
+    #[serde(default)]
+    pub(super) tls: Option<Section<TlsFile>>,
+}
+
+/// TLS on this address. Files are in PEM; relative paths are relative to the working directory.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(super) struct TlsFile {
+    /// The file with the certificate, and after it those between it and its CA.
+    #[schemars(required)]
+    pub(super) certificate: Option<String>,
+    /// The file with its private key, without a passphrase.
+    #[schemars(required)]
+    pub(super) key: Option<String>,
+    /// A file with CAs: clients must show a certificate of one of them. Left out, they need none.
+    pub(super) client_ca: Option<String>,
+    /// How often to look whether these files have changed.
+    #[schemars(transform = more_than_zero, extend("default" = shown(RELOAD_INTERVAL)))]
+    pub(super) reload_interval: Option<Span>,
 }
 
 /// Whom a listener serves.
@@ -106,6 +127,11 @@ pub(super) struct KeyFile {
     pub(super) features: List<Feature>,
     #[serde(default)]
     pub(super) limits: Section<KeyLimitsFile>,
+    /// Names of which the client's certificate must have one: DNS names and URIs, like
+    /// `agent-1.example.com`, `*.example.com` or `spiffe://example.com/billing/*`. Left out, the key is
+    /// good without a certificate.
+    #[schemars(length(min = 1))]
+    pub(super) certificate_names: List<String>,
 }
 
 /// Limits of what one key does, beside those for everybody; each more than zero.

@@ -11,6 +11,7 @@ use super::file::{Feature, KeyFile, List};
 use super::mistakes::Mistakes;
 use super::moment::Moment;
 use super::shapes::{Count, Section};
+use super::tls;
 use crate::auth::key::{ApiKey, KeyDigest};
 use crate::auth::{KeyGrant, KeyRefused, Keyring, Scope};
 use crate::tunnel::allowance::Allowance;
@@ -118,6 +119,7 @@ fn grant(path: &str, id: &str, key: &KeyFile, mistakes: &mut Mistakes) -> KeyGra
         call: scope(&format!("{path}.call"), key.call.as_deref(), mistakes),
         shared: key.shared.unwrap_or(false),
         stream: stream(path, key.features.as_deref(), mistakes),
+        certificate_names: tls::certificate_names(path, key.certificate_names.as_deref(), mistakes),
         quota,
         calls,
     }

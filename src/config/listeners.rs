@@ -6,6 +6,7 @@ use super::Listener;
 use super::file::{List, ListenerFile, Role};
 use super::mistakes::Mistakes;
 use super::shapes::Section;
+use super::tls;
 
 /// More listeners than this is a slip: a gateway needs one or two, and a few more for IPv6.
 const LISTENERS_MAX: usize = 64;
@@ -37,6 +38,8 @@ pub(super) fn used(written: List<Section<ListenerFile>>, mistakes: &mut Mistakes
 
 fn used_one(path: &str, written: &ListenerFile, mistakes: &mut Mistakes) -> Option<Listener> {
     let (callers, tunnels) = roles(&format!("{path}.serves"), written.serves.as_deref(), mistakes);
+    let tls = written.tls.as_ref();
+    let tls = tls.and_then(|tls| tls::used(&format!("{path}.tls"), &tls.0, mistakes));
     let path = format!("{path}.address");
     let Some(address) = &written.address else {
         if !mistakes.touch(&path) {
@@ -46,7 +49,7 @@ fn used_one(path: &str, written: &ListenerFile, mistakes: &mut Mistakes) -> Opti
     };
     let address = address.parse::<SocketAddr>();
     let address = address.map_err(|_| "must be an IP address and a port, like \"127.0.0.1:50051\"");
-    Some(Listener { address: mistakes.note(&path, address)?, callers, tunnels })
+    Some(Listener { address: mistakes.note(&path, address)?, callers, tunnels, tls })
 }
 
 /// Whether callers and tunnels are served: both unless the file says which.

@@ -23,6 +23,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tls;
 pub mod units;
 mod variables;
 
@@ -44,6 +45,7 @@ use crate::auth::Keyring;
 use crate::grpc::affinity::Affinities;
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
+use crate::tls::credentials::Credentials;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::Patience;
@@ -85,7 +87,7 @@ pub struct Config {
 }
 
 /// One address that the gateway listens on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// The address. Port 0 is any free port.
     pub address: SocketAddr,
@@ -93,6 +95,8 @@ pub struct Listener {
     pub callers: bool,
     /// Services may open tunnels here.
     pub tunnels: bool,
+    /// What it shows and asks for, if it speaks TLS.
+    pub tls: Option<Credentials>,
 }
 
 /// Why there is no configuration.
@@ -187,7 +191,7 @@ impl Listener {
 impl Default for Listener {
     fn default() -> Self {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
-        Self { address, callers: true, tunnels: true }
+        Self { address, callers: true, tunnels: true, tls: None }
     }
 }
 

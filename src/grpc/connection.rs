@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +13,11 @@ use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
 use http::Request;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
+use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
+use crate::tls::{ServerConfig, handshake};
 use crate::tunnel::limits::STREAMS_MAX;
 
 use super::age::{Aging, Due};
@@ -49,28 +53,62 @@ const TUNNEL_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// How long a connection that is closed may take to send why.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves one connection until it ends.
+/// Serves one connection until it ends. With `tls`, it begins with a handshake of that.
 pub async fn serve(
     stream: TcpStream,
     remote: SocketAddr,
     roles: Roles,
+    tls: Option<Arc<ServerConfig>>,
     _place: Place,
     wire: Rc<Wire>,
 ) {
-    let socket = Socket::new(stream);
-    let reads = socket.reads();
     let (streams_max, timeout) = {
         let limits = wire.worker.tunnels.limits.now();
         (limits.streams_per_connection_max, limits.handshake_timeout)
     };
+    let until = Instant::now() + timeout;
+    let socket = match tls {
+        None => Socket::plain(stream),
+        // Behind a pointer, so that connections without TLS are no larger for it.
+        Some(server) => match Box::pin(with_tls(stream, server, until, remote)).await {
+            Some(socket) => socket,
+            None => return,
+        },
+    };
+    let reads = socket.reads();
+    let certificate = socket.client_names();
     let handshake = builder(streams_max).handshake::<_, Bytes>(socket);
-    let connection = match tokio::time::timeout(timeout, handshake).await {
+    let connection = match timeout_at(until, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return handshake_failed(remote, &error),
         Err(elapsed) => return handshake_failed(remote, &elapsed),
     };
-    let shared = Rc::new(Shared::new(remote, roles, &wire.worker.tunnels.limits.now()));
+    let shared =
+        Rc::new(Shared::new(remote, roles, certificate, &wire.worker.tunnels.limits.now()));
     drive(connection, reads, shared, wire).await;
+}
+
+async fn with_tls(
+    stream: TcpStream,
+    server: Arc<ServerConfig>,
+    until: Instant,
+    remote: SocketAddr,
+) -> Option<Socket> {
+    let failed = |cause: &dyn std::error::Error| {
+        count(Count::TlsFailed);
+        handshake_failed(remote, cause);
+    };
+    match timeout_at(until, handshake::accept(stream, server)).await {
+        Ok(Ok(stream)) => {
+            let socket = Socket::tls(stream);
+            let names = outside(&socket.client_names().to_string());
+            log::debug!("tls: remote={remote} client=[{names}]");
+            return Some(socket);
+        }
+        Ok(Err(error)) => failed(&error),
+        Err(elapsed) => failed(&elapsed),
+    }
+    None
 }
 
 fn handshake_failed(remote: SocketAddr, cause: &dyn std::error::Error) {

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use crate::actors::now;
 use crate::actors::traffic::RequestHead;
 use crate::auth::{BadKey, KeyGrant};
+use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
 use crate::tunnel::allowance::Hold;
 use crate::tunnel::failure::Failure;
@@ -39,7 +40,7 @@ pub fn content_type(method: &Method, headers: &HeaderMap) -> Result<HeaderValue,
 /// Why the call is not admitted.
 pub fn read(parts: Parts, shared: &Shared, wire: &Wire) -> Result<RequestHead, Failure> {
     let mut headers = parts.headers;
-    let grant = check_key(&headers, wire)?;
+    let grant = check_key(&headers, shared, wire)?;
     // `path` is without the query, which is no part of a method.
     let path = MethodPath::parse(parts.uri.path())
         .filter(|path| shared.roles.callers && !admission::is_reserved(path.service()))
@@ -63,7 +64,11 @@ fn is_grpc(content_type: &[u8]) -> bool {
 }
 
 /// What the caller's key allows; nothing where callers need none.
-fn check_key(headers: &HeaderMap, wire: &Wire) -> Result<Option<Arc<KeyGrant>>, Failure> {
+fn check_key(
+    headers: &HeaderMap,
+    shared: &Shared,
+    wire: &Wire,
+) -> Result<Option<Arc<KeyGrant>>, Failure> {
     if !wire.require_caller_key {
         return Ok(None);
     }
@@ -73,6 +78,10 @@ fn check_key(headers: &HeaderMap, wire: &Wire) -> Result<Option<Arc<KeyGrant>>, 
         BadKey::Unknown => Failure::BadCredentials,
         BadKey::Expired { .. } => Failure::ExpiredCredentials,
     })?;
+    if !admission.grant.admits_certificate(&shared.certificate) {
+        count(Count::AuthFailed);
+        return Err(Failure::CertificateMismatch);
+    }
     Ok(Some(admission.grant))
 }
 

@@ -3,12 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::observe::tally::{Count, count};
+use crate::tls::ServerConfig;
+use crate::tls::credentials::Credentials;
 
 use super::connection;
 use super::door::{Door, Place};
@@ -26,25 +29,32 @@ pub struct Arrival {
     stream: std::net::TcpStream,
     remote: SocketAddr,
     roles: Roles,
+    tls: Option<Arc<ServerConfig>>,
     place: Place,
 }
 
-/// Accepts until it is dropped.
+/// Accepts until it is dropped. With `credentials`, connections have TLS.
 pub async fn accept(
     listener: TcpListener,
     roles: Roles,
+    credentials: Option<Credentials>,
     door: Door,
     workers: Vec<mpsc::Sender<Arrival>>,
 ) {
     for worker in workers.iter().cycle() {
-        let arrival = next(&listener, roles, &door).await;
+        let arrival = next(&listener, roles, credentials.as_ref(), &door).await;
         if worker.send(arrival).await.is_err() {
             return;
         }
     }
 }
 
-async fn next(listener: &TcpListener, roles: Roles, door: &Door) -> Arrival {
+async fn next(
+    listener: &TcpListener,
+    roles: Roles,
+    credentials: Option<&Credentials>,
+    door: &Door,
+) -> Arrival {
     loop {
         let (stream, remote) = match listener.accept().await.and_then(detach) {
             Ok(accepted) => accepted,
@@ -55,7 +65,11 @@ async fn next(listener: &TcpListener, roles: Roles, door: &Door) -> Arrival {
             }
         };
         match door.enter(remote.ip()) {
-            Some(place) => return Arrival { stream, remote, roles, place },
+            Some(place) => {
+                // The handshake is the worker's: a slow one holds up nobody here.
+                let tls = credentials.map(Credentials::server);
+                return Arrival { stream, remote, roles, tls, place };
+            }
             // Closed at once: it costs nothing, and says that there is nobody.
             None => count(Count::ConnectionRefused),
         }
@@ -72,10 +86,11 @@ fn detach(
 
 /// Serves the connections that are handed to one worker, on that worker.
 pub async fn serve(mut arrivals: mpsc::Receiver<Arrival>, wire: Rc<Wire>) {
-    while let Some(Arrival { stream, remote, roles, place }) = arrivals.recv().await {
+    while let Some(Arrival { stream, remote, roles, tls, place }) = arrivals.recv().await {
         match TcpStream::from_std(stream) {
             Ok(stream) => {
-                actix_rt::spawn(connection::serve(stream, remote, roles, place, wire.clone()));
+                let wire = wire.clone();
+                actix_rt::spawn(connection::serve(stream, remote, roles, tls, place, wire));
             }
             Err(error) => log::warn!("connection lost: remote={remote} cause={error}"),
         }

@@ -56,7 +56,7 @@ pub fn of_failure(failure: Failure) -> (Code, &'static str) {
         Failure::BadCredentials | Failure::ExpiredCredentials => {
             (Code::UNAUTHENTICATED, "bad_credentials")
         }
-        Failure::Scope => (Code::PERMISSION_DENIED, "scope"),
+        Failure::Scope | Failure::CertificateMismatch => (Code::PERMISSION_DENIED, "scope"),
         Failure::Panic => (Code::INTERNAL, "panic"),
     }
 }
@@ -72,6 +72,7 @@ pub fn of_tunnel_end(end: &TunnelEnd) -> (Code, &'static str) {
         TunnelEnd::BadKey | TunnelEnd::KeyExpired | TunnelEnd::KeyRevoked => {
             (Code::UNAUTHENTICATED, "bad_credentials")
         }
+        TunnelEnd::CertificateMismatch => (Code::PERMISSION_DENIED, "scope"),
         TunnelEnd::Rejected(rejection) | TunnelEnd::KeyNarrowed(rejection) => {
             of_rejection(rejection)
         }

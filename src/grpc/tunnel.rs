@@ -58,7 +58,7 @@ pub async fn serve(
     slot.answered();
     let mut frames =
         MessageStream::new(body, registration::FRAME_BYTES_MAX, wire.gathering.clone());
-    match registration::wait(&mut frames, &wire).await {
+    match registration::wait(&mut frames, &shared, &wire).await {
         Ok(registration) => {
             frames.admit(wire.worker.tunnels.limits.now().peer_frame_bytes_max);
             slot.becomes_tunnel();
@@ -103,7 +103,8 @@ async fn run(
     let services = registration.services.clone();
     let ended = {
         let parts = open(tunnel, registration, down, wire);
-        let refused = revocation::until_refused(credential, services, wire.keys.clone());
+        let (names, keys) = (shared.certificate.clone(), wire.keys.clone());
+        let refused = revocation::until_refused(credential, services, names, keys);
         parts.run(frames, stream, down_end, refused, wire).await
     };
     count(Count::TunnelClosed);

@@ -13,6 +13,7 @@ use crate::actors::now;
 use crate::actors::traffic::MetadataLimit;
 use crate::actors::worker::Worker;
 use crate::auth::Keyring;
+use crate::auth::certificate::CertificateNames;
 use crate::auth::guesses::Guesses;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::limits::Limits;
@@ -75,6 +76,8 @@ pub struct Shared {
     pub remote: SocketAddr,
     /// What this connection's listener serves.
     pub roles: Roles,
+    /// The names in the certificate of the other end, if it showed one.
+    pub certificate: CertificateNames,
     /// What all streams together hold of answers that have not been taken.
     pub unread: Allowance,
     /// Calls that were cancelled before their answer began.
@@ -106,10 +109,16 @@ impl Wire {
 
 impl Shared {
     /// A connection without streams.
-    pub fn new(remote: SocketAddr, roles: Roles, limits: &Limits) -> Self {
+    pub fn new(
+        remote: SocketAddr,
+        roles: Roles,
+        certificate: CertificateNames,
+        limits: &Limits,
+    ) -> Self {
         Self {
             remote,
             roles,
+            certificate,
             unread: Allowance::new(usize::MAX),
             early_cancels: EarlyCancels::new(limits),
             tunnel_wanted: Notify::new(),
@@ -219,7 +228,12 @@ mod tests {
         let limits =
             Limits { early_cancels_burst, early_cancels_per_second: 1, ..Limits::default() };
         let roles = Roles { callers: true, tunnels: true };
-        Rc::new(Shared::new(([127, 0, 0, 1], 1).into(), roles, &limits))
+        Rc::new(Shared::new(
+            ([127, 0, 0, 1], 1).into(),
+            roles,
+            CertificateNames::default(),
+            &limits,
+        ))
     }
 
     async fn closes(shared: &Shared) -> bool {

@@ -43,6 +43,8 @@ pub enum Count {
     ConnectionRefused,
     /// Connections that did not finish their handshake.
     HandshakeFailed,
+    /// Those of them that ended during the handshake of TLS.
+    TlsFailed,
     /// Streams refused because the connection has too many.
     StreamRefused,
     /// Connections told to go because of their age.
@@ -84,6 +86,7 @@ const COUNTS: &[(Count, &str)] = &[
     (Count::TrailersTrimmed, "trailers_trimmed"),
     (Count::ConnectionRefused, "connections_refused"),
     (Count::HandshakeFailed, "handshakes_failed"),
+    (Count::TlsFailed, "tls_handshakes_failed"),
     (Count::StreamRefused, "streams_refused"),
     (Count::ConnectionAged, "connections_aged"),
     (Count::ConnectionCalmed, "connections_calmed"),

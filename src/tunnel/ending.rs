@@ -25,6 +25,8 @@ pub enum TunnelEnd {
     KeyRevoked,
     /// The key does not allow any more what the tunnel serves.
     KeyNarrowed(Rejection),
+    /// The key is good, but not with the certificate of this connection.
+    CertificateMismatch,
     /// The peer may not have this tunnel.
     Rejected(Rejection),
     /// A frame was over the limit.
@@ -54,6 +56,9 @@ impl fmt::Display for TunnelEnd {
             Self::KeyExpired => f.write_str("auth_revoked: the api_key has expired"),
             Self::KeyRevoked => f.write_str("auth_revoked: the api_key is valid no more"),
             Self::KeyNarrowed(rejection) => write!(f, "auth_revoked: {rejection}"),
+            Self::CertificateMismatch => {
+                f.write_str("the api_key needs another client certificate")
+            }
             Self::Rejected(rejection) => rejection.fmt(f),
             Self::FrameTooLarge { max } => write!(f, "a frame is over {max} bytes"),
             Self::NoRoom => f.write_str("too many messages have come in part"),

@@ -57,13 +57,15 @@ pub enum Failure {
     ExpiredCredentials,
     /// The key does not allow the call.
     Scope,
+    /// The key is good, but not with the certificate of this connection.
+    CertificateMismatch,
     /// A part of the gateway broke while it held the call.
     Panic,
 }
 
 impl Failure {
     /// Every failure, for tables and tests that must not miss one.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::UnknownService,
         Self::NoTunnel,
         Self::TunnelLost,
@@ -90,6 +92,7 @@ impl Failure {
         Self::BadCredentials,
         Self::ExpiredCredentials,
         Self::Scope,
+        Self::CertificateMismatch,
         Self::Panic,
     ];
 
@@ -131,6 +134,7 @@ impl fmt::Display for Failure {
             Self::BadCredentials => "the key is not valid",
             Self::ExpiredCredentials => "the key has expired",
             Self::Scope => "the key does not allow this call",
+            Self::CertificateMismatch => "the key needs another client certificate",
             Self::Panic => "the gateway failed while it held the call",
         })
     }

@@ -70,6 +70,13 @@ BIDIRECTIONAL = registry.StreamingInfo.BIDIRECTIONAL_STREAMING
 CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
 
 
+def dial(address, credentials=None, **options):
+    """A channel, with TLS if there are credentials."""
+    if credentials is None:
+        return grpc.insecure_channel(address, CHANNEL_OPTIONS, **options)
+    return grpc.secure_channel(address, credentials, CHANNEL_OPTIONS, **options)
+
+
 class Process:
     """A program whose lines of output can be waited for."""
 
@@ -131,7 +138,7 @@ class Gateway(Process):
         return self.line("listening: address=").rsplit("=", 1)[1]
 
     def channel(self, **options):
-        channel = grpc.insecure_channel(self.address, CHANNEL_OPTIONS, **options)
+        channel = dial(self.address, **options)
         self.channels.append(channel)
         return channel
 
@@ -152,8 +159,9 @@ class Gateway(Process):
 class ExampleService(Process):
     """A program that serves demo.Greeter, once it has registered, if it is let in."""
 
-    def __init__(self, command, address, key=KEY, let_in=True, **options):
-        environment = dict(os.environ, ADIT_ADDRESS=address, ADIT_API_KEY=key, PYTHONUNBUFFERED="1")
+    def __init__(self, command, address, key=KEY, let_in=True, environment=None, **options):
+        environment = dict(
+            os.environ, ADIT_ADDRESS=address, ADIT_API_KEY=key, PYTHONUNBUFFERED="1", **environment or {})
         super().__init__(command, environment, **options)
         if let_in:
             self.line("registered:")
@@ -183,8 +191,8 @@ class Outbox:
 class Peer:
     """A service that has dialled in, frame by frame."""
 
-    def __init__(self, gateway, services=("demo.Greeter",), features=(), key=KEY, register=True):
-        self.channel = grpc.insecure_channel(gateway.address, CHANNEL_OPTIONS)
+    def __init__(self, gateway, services=("demo.Greeter",), features=(), key=KEY, register=True, credentials=None):
+        self.channel = dial(gateway.address, credentials)
         self.outbox = Outbox()
         self.frames = queue.Queue()
         stub = registry_services.RegistryServiceStub(self.channel)

@@ -7,7 +7,7 @@ use crate::grpc::decode::{self, Incoming, Unreadable};
 use crate::grpc::features::Features;
 use crate::grpc::proto::ConnectionRegister;
 use crate::grpc::stream::{MessageStream, Next};
-use crate::grpc::wire::Wire;
+use crate::grpc::wire::{Shared, Wire};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission::{self, Rejection};
 use crate::tunnel::ending::TunnelEnd;
@@ -33,6 +33,7 @@ pub(super) struct Registration {
 /// Waits for the first frame and judges it.
 pub(super) async fn wait(
     frames: &mut MessageStream,
+    shared: &Shared,
     wire: &Wire,
 ) -> Result<Registration, TunnelEnd> {
     let timeout = wire.worker.tunnels.limits.now().register_timeout;
@@ -47,14 +48,18 @@ pub(super) async fn wait(
         Next::End | Next::CutOff | Next::Broken => return Err(TunnelEnd::PeerLeft),
     };
     match decode::incoming(frame) {
-        Ok(Incoming::Register(register)) => judge(register, wire),
+        Ok(Incoming::Register(register)) => judge(register, shared, wire),
         // A key that is not text is a wrong key like any other.
         Err(Unreadable::Register) => Err(TunnelEnd::BadKey),
         Ok(_) | Err(_) => Err(TunnelEnd::RegisterFirst),
     }
 }
 
-fn judge(register: ConnectionRegister, wire: &Wire) -> Result<Registration, TunnelEnd> {
+fn judge(
+    register: ConnectionRegister,
+    shared: &Shared,
+    wire: &Wire,
+) -> Result<Registration, TunnelEnd> {
     let ConnectionRegister { api_key, services, connection_id, features } = register;
     if !connection_id.is_empty() {
         count(Count::IdentityIgnored);
@@ -65,6 +70,10 @@ fn judge(register: ConnectionRegister, wire: &Wire) -> Result<Registration, Tunn
         BadKey::Unknown => TunnelEnd::BadKey,
         BadKey::Expired { .. } => TunnelEnd::KeyExpired,
     })?;
+    if !grant.admits_certificate(&shared.certificate) {
+        count(Count::AuthFailed);
+        return Err(TunnelEnd::CertificateMismatch);
+    }
     let limits = wire.worker.tunnels.limits.now();
     let judge = |name: &str| may_register(&ring, &grant, name);
     let services =

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use crate::auth::certificate::CertificateNames;
 use crate::auth::{BadKey, Credential, Keyring};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::ServiceName;
@@ -19,12 +20,13 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) async fn until_refused(
     credential: Credential,
     services: Vec<ServiceName>,
+    certificate: CertificateNames,
     mut keys: watch::Receiver<Arc<Keyring>>,
 ) -> TunnelEnd {
     loop {
         let ring = keys.borrow_and_update().clone();
         let now = SystemTime::now();
-        let expires = match judge(&ring, credential, &services, now) {
+        let expires = match judge(&ring, credential, &services, &certificate, now) {
             Ok(expires) => expires,
             Err(end) => return end,
         };
@@ -51,12 +53,16 @@ fn judge(
     ring: &Keyring,
     credential: Credential,
     services: &[ServiceName],
+    certificate: &CertificateNames,
     now: SystemTime,
 ) -> Result<Option<SystemTime>, TunnelEnd> {
     let admission = ring.look_up(credential, now).map_err(|bad| match bad {
         BadKey::Unknown => TunnelEnd::KeyRevoked,
         BadKey::Expired { .. } => TunnelEnd::KeyExpired,
     })?;
+    if !admission.grant.admits_certificate(certificate) {
+        return Err(TunnelEnd::CertificateMismatch);
+    }
     for service in services {
         may_register(ring, &admission.grant, service.as_str()).map_err(TunnelEnd::KeyNarrowed)?;
     }

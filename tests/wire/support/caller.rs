@@ -35,6 +35,11 @@ impl Caller {
         Self { address, connection: Connection::open(address, None).await }
     }
 
+    /// A caller on a connection that is open already.
+    pub(crate) fn on(connection: Connection, address: SocketAddr) -> Self {
+        Self { address, connection }
+    }
+
     /// A caller that lets in only `window` bytes of an answer until it reads.
     pub(crate) async fn connect_narrow(address: SocketAddr, window: u32) -> Self {
         Self { address, connection: Connection::open(address, Some(window)).await }

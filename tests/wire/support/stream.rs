@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::soon;
@@ -38,6 +39,14 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr, window: Option<u32>) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
+        Self::over(socket, window).await
+    }
+
+    /// The same over a stream that is there already.
+    pub(crate) async fn over<S>(socket: S, window: Option<u32>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(window.unwrap_or((1 << 31) - 1));
         builder.initial_connection_window_size((1 << 31) - 1);
@@ -63,7 +72,10 @@ impl Connection {
 }
 
 /// Drives a connection until it is frozen; it stays open then.
-async fn drive(connection: h2::client::Connection<TcpStream, Bytes>, frozen: Arc<AtomicBool>) {
+async fn drive<S>(connection: h2::client::Connection<S, Bytes>, frozen: Arc<AtomicBool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut connection = std::pin::pin!(connection);
     poll_fn(|cx| {
         if frozen.load(Ordering::Relaxed) {
