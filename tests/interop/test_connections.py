@@ -18,9 +18,9 @@ def counts(gateway):
     return {name: value for name, value in (word.split("=", 1) for word in words if "=" in word)}
 
 
-def test_an_old_connection_is_left_and_no_call_notices(start_gateway, start_python_service):
+def test_an_old_connection_is_left_and_no_call_notices(start_gateway, start_finishing_service):
     gateway = start_gateway({"callers": {"connection_age_max": "300ms", "connection_age_grace": "10s"}})
-    start_python_service(gateway.address)
+    start_finishing_service(gateway.address)
     caller = gateway.caller()
     end = time.monotonic() + 3
     while time.monotonic() < end:
@@ -28,9 +28,9 @@ def test_an_old_connection_is_left_and_no_call_notices(start_gateway, start_pyth
     assert int(counts(gateway)["connections_aged"]) >= 5
 
 
-def test_calls_at_once_survive_the_age_of_their_connection(start_gateway, start_python_service):
+def test_calls_at_once_survive_the_age_of_their_connection(start_gateway, start_finishing_service):
     gateway = start_gateway({"callers": {"connection_age_max": "200ms", "connection_age_grace": "10s"}})
-    start_python_service(gateway.address)
+    start_finishing_service(gateway.address)
     caller = gateway.caller()
     for _ in range(40):
         futures = [caller.Greet.future(greet(str(n)), **TIMEOUT) for n in range(20)]
