@@ -92,35 +92,41 @@ impl Source {
     async fn look(self, mut hang_up: Signal, changed: mpsc::Sender<Box<Config>>) {
         let mut read = self.stamp();
         let mut before = read.clone();
+        // What was wrong with the file, and may be mended in a file that it names.
+        let mut mistakes: Option<String> = None;
         loop {
             let asked = tokio::select! {
                 _ = hang_up.recv() => true,
                 () = tokio::time::sleep(LOOK_INTERVAL) => false,
             };
             let now = self.stamp();
-            let settled = now.is_some() && now == before && now != read;
+            let settled = now.is_some() && now == before && (now != read || mistakes.is_some());
             before = now;
             if asked || settled {
+                let is_new = asked || read != before;
                 read.clone_from(&before);
-                if let Some(config) = self.reload()
-                    && changed.send(config).await.is_err()
-                {
-                    return;
+                match self.read() {
+                    Ok(config) => {
+                        mistakes = None;
+                        if changed.send(Box::new(config)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        let told = mistakes.replace(error.to_string());
+                        if is_new || told != mistakes {
+                            self.refuse(&error);
+                        }
+                    }
                 }
             }
         }
     }
 
-    fn reload(&self) -> Option<Box<Config>> {
-        match self.read() {
-            Ok(config) => Some(Box::new(config)),
-            Err(error) => {
-                count(Count::ConfigRefused);
-                let (file, cause) = (self.path.display(), error.to_string().replace('\n', "; "));
-                log::error!("configuration refused, the old one stays: file={file} cause={cause}");
-                None
-            }
-        }
+    fn refuse(&self, error: &ConfigError) {
+        count(Count::ConfigRefused);
+        let (file, cause) = (self.path.display(), error.to_string().replace('\n', "; "));
+        log::error!("configuration refused, the old one stays: file={file} cause={cause}");
     }
 
     /// The version of the file that is there now; nothing while there is none.

@@ -6,12 +6,12 @@ import re
 import socket
 import ssl
 import subprocess
-import sys
 
 import grpc
 import pytest
 
-from conftest import EXAMPLES, PATIENCE_SECONDS, Gateway, Peer, failure, greet, hello, reason
+from conftest import (
+    EXAMPLE_CALLERS, LANGUAGES, PATIENCE_SECONDS, Gateway, Peer, failure, greet, hello, reason)
 from test_readme import README, fenced
 
 
@@ -148,6 +148,20 @@ def test_renewed_files_are_used_and_half_a_renewal_is_told_once(start_gateway, s
     assert greets(gateway, peer, credentials(folder)), "the tunnel from before goes on"
 
 
+def test_a_configuration_waits_for_the_files_that_it_names(start_gateway, folder, tmp_path):
+    key = tmp_path / "gateway.key"
+    key.write_bytes((folder / "gateway.key").read_bytes())
+    gateway = start_gateway({"listeners": [listener(folder, key=str(key))]})
+    assert gateway.address
+    key.write_bytes((folder / "agent-1.key").read_bytes())
+    written = json.loads(gateway.config_path.read_text())
+    gateway.config_path.write_text(json.dumps({**written, "limits": {"calls_max": 5}}))
+    gateway.line("configuration refused, the old one stays:")
+    key.write_bytes((folder / "gateway.key").read_bytes())
+    gateway.line("configuration applied:")
+    assert len([line for line in gateway.lines if "configuration refused" in line]) == 1
+
+
 def test_what_is_wrong_with_the_files_is_told_at_the_start(start_gateway, folder, tmp_path):
     refused = Gateway(tmp_path, {"listeners": [listener(folder, key=str(folder / "agent-1.key"))]})
     assert refused.exit_code() == 2
@@ -172,8 +186,9 @@ def test_the_tls_section_of_the_readme(start_gateway, start_service, folder, ask
     environment = dict(pair.split("=", 1) for pair in exported.split()[1:])
     address = environment.pop("ADIT_ADDRESS").replace(written["address"].rsplit(":", 1)[1], port)
     start_service(address, environment=environment, cwd=folder)
-    called = subprocess.run(
-        [sys.executable, str(EXAMPLES / "python" / "caller.py")], cwd=folder, capture_output=True, text=True,
-        env=dict(os.environ, ADIT_ADDRESS=address, **environment), timeout=PATIENCE_SECONDS)
-    assert called.returncode == 0, called.stderr
-    assert "Greet: Hello, Ada!" in called.stdout
+    for language in sorted(EXAMPLE_CALLERS.keys() & set(LANGUAGES)):
+        called = subprocess.run(
+            EXAMPLE_CALLERS[language], cwd=folder, capture_output=True, text=True,
+            env=dict(os.environ, ADIT_ADDRESS=address, **environment), timeout=PATIENCE_SECONDS)
+        assert called.returncode == 0, called.stderr
+        assert "Greet: Hello, Ada!" in called.stdout, language
