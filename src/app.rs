@@ -59,6 +59,7 @@ struct Live {
     guesses: Arc<Mutex<Guesses>>,
     calls: Allowance,
     gathering: Allowance,
+    watches: Allowance,
     door: Door,
 }
 
@@ -112,6 +113,7 @@ struct WireSettings {
     age: ConnectionAge,
     phase: watch::Receiver<Phase>,
     gathering: Allowance,
+    watches: Allowance,
 }
 
 impl Gateway {
@@ -221,6 +223,7 @@ impl Gateway {
         for worker in &self.workers {
             worker.registry.drain(if finished { Drain::Finish } else { Drain::Cut });
         }
+        self.phase.send_replace(Phase::Closing);
         empty(self.live.door.open(), CLOSE_GRACE).await;
         if finished { Ended::Drained } else { Ended::GraceOver }
     }
@@ -238,6 +241,7 @@ impl Live {
             guesses: Arc::new(Mutex::new(Guesses::new(limits.bad_keys_per_minute_max))),
             calls: Allowance::new(limits.calls_max),
             gathering: Allowance::new(limits.gathered_bytes_max),
+            watches: Allowance::new(limits.health_watches_max),
             door: Door::new(connections, limits.connections_per_address_max),
             config,
         }
@@ -253,6 +257,7 @@ impl Live {
             age: self.config.connection_age,
             phase,
             gathering: self.gathering.clone(),
+            watches: self.watches.clone(),
         }
     }
 
@@ -273,6 +278,7 @@ impl Live {
         let limits = &self.config.limits;
         self.calls.resize(limits.calls_max);
         self.gathering.resize(limits.gathered_bytes_max);
+        self.watches.resize(limits.health_watches_max);
         self.door.resize(limits.connections_max, limits.connections_per_address_max);
         // The table is only counted in: a panic in between leaves it usable.
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -306,11 +312,12 @@ async fn empty(allowance: &Allowance, patience: Duration) -> bool {
 
 async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, Roles, SocketAddr)>, StartError> {
     let mut bound = Vec::with_capacity(listeners.len());
-    for Listener { address, callers, tunnels } in listeners.iter().copied() {
+    for listener in listeners {
+        let Listener { address, callers, tunnels, health, reflection } = *listener;
         let failed = |source| StartError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let actual = listener.local_addr().map_err(failed)?;
-        bound.push((listener, Roles { callers, tunnels }, actual));
+        bound.push((listener, Roles { callers, tunnels, health, reflection }, actual));
     }
     Ok(bound)
 }
@@ -370,6 +377,7 @@ fn start_worker(
         keepalive: wire.keepalive,
         age: wire.age,
         gathering: wire.gathering,
+        watches: wire.watches,
         phase: wire.phase,
     };
     actix_rt::spawn(listener::serve(arrivals, Rc::new(wire)));

@@ -86,6 +86,7 @@ pub struct Config {
 
 /// One address that the gateway listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub struct Listener {
     /// The address. Port 0 is any free port.
     pub address: SocketAddr,
@@ -93,6 +94,10 @@ pub struct Listener {
     pub callers: bool,
     /// Services may open tunnels here.
     pub tunnels: bool,
+    /// Callers may ask here how services fare.
+    pub health: bool,
+    /// Callers may ask here which services there are and what they look like.
+    pub reflection: bool,
 }
 
 /// Why there is no configuration.
@@ -187,7 +192,7 @@ impl Listener {
 impl Default for Listener {
     fn default() -> Self {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
-        Self { address, callers: true, tunnels: true }
+        Self { address, callers: true, tunnels: true, health: true, reflection: true }
     }
 }
 
