@@ -60,6 +60,7 @@ struct Live {
     guesses: Arc<Mutex<Guesses>>,
     calls: Allowance,
     gathering: Allowance,
+    watches: Allowance,
     door: Door,
 }
 
@@ -113,6 +114,7 @@ struct WireSettings {
     age: ConnectionAge,
     phase: watch::Receiver<Phase>,
     gathering: Allowance,
+    watches: Allowance,
 }
 
 impl Gateway {
@@ -223,6 +225,7 @@ impl Gateway {
         for worker in &self.workers {
             worker.registry.drain(if finished { Drain::Finish } else { Drain::Cut });
         }
+        self.phase.send_replace(Phase::Closing);
         empty(self.live.door.open(), CLOSE_GRACE).await;
         if finished { Ended::Drained } else { Ended::GraceOver }
     }
@@ -240,6 +243,7 @@ impl Live {
             guesses: Arc::new(Mutex::new(Guesses::new(limits.bad_keys_per_minute_max))),
             calls: Allowance::new(limits.calls_max),
             gathering: Allowance::new(limits.gathered_bytes_max),
+            watches: Allowance::new(limits.health_watches_max),
             door: Door::new(connections, limits.connections_per_address_max),
             config,
         }
@@ -255,6 +259,7 @@ impl Live {
             age: self.config.connection_age,
             phase,
             gathering: self.gathering.clone(),
+            watches: self.watches.clone(),
         }
     }
 
@@ -275,6 +280,7 @@ impl Live {
         let limits = &self.config.limits;
         self.calls.resize(limits.calls_max);
         self.gathering.resize(limits.gathered_bytes_max);
+        self.watches.resize(limits.health_watches_max);
         self.door.resize(limits.connections_max, limits.connections_per_address_max);
         // The table is only counted in: a panic in between leaves it usable.
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -319,11 +325,13 @@ struct Bound {
 
 async fn bind(listeners: &[Listener]) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::with_capacity(listeners.len());
-    for Listener { address, callers, tunnels, tls } in listeners.iter().cloned() {
+    for listener in listeners {
+        let Listener { address, callers, tunnels, health, reflection, tls } = listener.clone();
         let failed = |source| StartError::Bind { address, source };
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        bound.push(Bound { socket, roles: Roles { callers, tunnels }, tls, address });
+        let roles = Roles { callers, tunnels, health, reflection };
+        bound.push(Bound { socket, roles, tls, address });
     }
     Ok(bound)
 }
@@ -393,6 +401,7 @@ fn start_worker(
         keepalive: wire.keepalive,
         age: wire.age,
         gathering: wire.gathering,
+        watches: wire.watches,
         phase: wire.phase,
     };
     actix_rt::spawn(listener::serve(arrivals, Rc::new(wire)));

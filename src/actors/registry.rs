@@ -8,6 +8,7 @@
 //!
 //! It decides nothing itself: the rule books say what must be done, the handlers below do it.
 
+mod census;
 mod handle;
 mod messages;
 mod routing;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission::Rejection;
@@ -36,6 +37,7 @@ use super::now;
 use super::traffic::Part;
 use waiting::Waiter;
 
+pub use census::Admits;
 pub use handle::{RegistryHandle, Settings};
 pub use messages::{
     AttachTunnel, CallFailed, CallLeft, CallUnseen, Carried, Carry, CloseTunnel, DetachTunnel,
@@ -56,6 +58,8 @@ pub struct Registry {
     /// Kept by registry 0: what to count out when a tunnel goes.
     admitted: HashMap<TunnelId, (Arc<Line>, Vec<ServiceName>)>,
     limits: LiveLimits,
+    /// Told of each change in which tunnels there are and which of them may be chosen.
+    changes: watch::Sender<()>,
     /// The calls that wait here for a tunnel, and when the first of them will have waited enough.
     waiting: Waiting<Waiter>,
     waiting_room: WaitingRoom,
@@ -91,6 +95,7 @@ impl Registry {
             quota: Quota::default(),
             admitted: HashMap::new(),
             limits: live.clone(),
+            changes: watch::Sender::new(()),
             waiting: Waiting::new(),
             waiting_room: waiting_room.clone(),
             wait_for_tunnel: routing.wait_for_tunnel,
@@ -164,6 +169,8 @@ impl Handler<Reconfigure> for Registry {
         self.wait_for_tunnel = routing.wait_for_tunnel;
         self.directory.reconfigure(routing, limits.names_remembered_max, declared);
         self.board.reconfigure(limits.calls_per_tunnel_max, limits.cancel_timeout);
+        // A name may be known now, or no more.
+        self.changes.send_replace(());
     }
 }
 
@@ -195,6 +202,7 @@ impl Handler<AttachTunnel> for Registry {
         }
         let entry = Entry { worker, services, streams, standing: Standing::Ready, line };
         self.directory.attach(tunnel, entry);
+        self.changes.send_replace(());
         self.release_waiting(ctx);
     }
 }
@@ -217,6 +225,7 @@ impl Handler<DetachTunnel> for Registry {
         if let Some(entry) = self.directory.detach(tunnel, now()) {
             entry.line.credit.close();
         }
+        self.changes.send_replace(());
         for caller in self.board.detach(tunnel) {
             caller.do_send(Outcome::Part(Part::failed(Failure::TunnelLost)));
         }
@@ -229,6 +238,7 @@ impl Handler<SetStanding> for Registry {
     fn handle(&mut self, message: SetStanding, ctx: &mut Self::Context) {
         if message.announced {
             self.directory.set_standing(message.tunnel, message.standing);
+            self.changes.send_replace(());
             self.release_waiting(ctx);
         } else {
             self.announce(self.worker, &SetStanding { announced: true, ..message });

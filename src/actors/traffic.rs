@@ -13,6 +13,7 @@ use crate::tunnel::affinity::Session;
 use crate::tunnel::allowance::{Allowance, Hold};
 use crate::tunnel::call::Frame;
 use crate::tunnel::code::Code;
+use crate::tunnel::directory::Witness;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{MethodPath, RequestId};
 use crate::tunnel::limits::Limits;
@@ -34,6 +35,8 @@ pub struct RequestHead {
     pub deadline: Option<Instant>,
     /// The session that it belongs to, if its service keeps sessions together.
     pub session: Option<Session>,
+    /// The one tunnel that may carry it, where the gateway itself asks something of its peer.
+    pub only: Option<Witness>,
     /// What the caller's connection, with all its calls, holds of answers that it has not taken.
     pub unread: Allowance,
     /// The call's place among those of its caller's key, for as long as anybody needs the head.

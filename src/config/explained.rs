@@ -44,7 +44,13 @@ impl Explained {
         fill(callers, "require_key", self.config.require_caller_key.into());
         let mut whole = Value::Object(fields);
         fill(&mut whole, "workers", self.config.workers.get().into());
-        filled(schema::whole(), &whole, true)
+        let mut effective = filled(schema::whole(), &whole, true);
+        let listeners = effective["listeners"].as_array_mut();
+        for (told, used) in listeners.into_iter().flatten().zip(&self.config.listeners) {
+            told["health"] = used.health.into();
+            told["reflection"] = used.reflection.into();
+        }
+        effective
     }
 
     /// Every field that the file or a variable sets, in the order of the schema.
@@ -149,13 +155,16 @@ mod tests {
             ("ADIT_LIMITS_CALLS_MAX", "5"),
             ("ADIT_LISTENERS_1_ADDRESS", "0.0.0.0:0"),
         ]);
-        let text = r#"{ "listeners": [{ "address": "127.0.0.1:0", "serves": ["callers"] }],
+        let text = r#"{ "listeners": [{ "address": "127.0.0.1:0", "serves": ["callers"] }, {},
+                                      { "address": "127.0.0.1:0", "serves": ["tunnels"] }],
                         "keys": [{ "id": "edge", "key_env": "EDGE_KEY" }],
                         "heartbeat": null, "drain": { "grace": "1m" } }"#;
         let explained = explain(text, &environment).unwrap();
         let printed = explained.effective();
         assert_eq!(printed["limits"]["calls_max"], 5);
         assert_eq!(printed["heartbeat"]["late_after"], "1m");
+        assert_eq!(printed["listeners"][0]["reflection"], true);
+        assert_eq!(printed["listeners"][2]["health"], false);
         assert_eq!(printed["keys"][0]["register"], Value::from(vec!["*"]));
         let without = Environment::from_iter([("EDGE_KEY", KEY)]);
         let again = parse(&printed.to_string(), &without).unwrap();

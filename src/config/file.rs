@@ -63,6 +63,12 @@ pub(super) struct ListenerFile {
     /// Whom this address serves.
     #[schemars(length(min = 1), extend("default" = ["callers", "tunnels"], "uniqueItems" = true))]
     pub(super) serves: List<Role>,
+    /// Callers may ask here how services fare (`grpc.health.v1`).
+    #[schemars(extend("default" = true))]
+    pub(super) health: Option<bool>,
+    /// Callers may ask here which services there are and what they look like (`grpc.reflection`). Left
+    /// out, they may where the address is loopback.
+    pub(super) reflection: Option<bool>,
     #[serde(default)]
     pub(super) tls: Option<Section<TlsFile>>,
 }

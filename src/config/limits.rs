@@ -118,6 +118,8 @@ limits_file! {
     tunnels_per_service_max: Count,
     /// Names remembered without a tunnel.
     names_remembered_max: Count,
+    /// Health watches open at once, from everybody together; the next ends with `inflight_limit`.
+    health_watches_max: Count,
     /// Wrong keys in a minute from one address (one /64 of IPv6); further ones are answered late and
     /// not logged. A right key is never held up.
     bad_keys_per_minute_max: Count,
@@ -129,6 +131,8 @@ limits_file! {
     handshake_timeout: Span,
     /// Time from the message to the half-close, when only peers without `stream` serve the name.
     half_close_timeout: Span,
+    /// Time for one question of reflection, with all the services that are asked.
+    reflection_timeout: Span,
     /// Time for a call without a deadline to a peer that asked for no feature.
     plain_call_timeout: Span,
     /// Time for a caller's message to come once it has begun. A call may be silent between messages.
@@ -294,6 +298,7 @@ mod tests {
         "call_buffer_bytes_max": "11B", "tunnel_buffer_bytes_max": "12B",
         "services_per_tunnel_max": 13, "service_name_bytes_max": "14B",
         "tunnels_per_key_max": 15, "tunnels_per_service_max": 16, "names_remembered_max": 17,
+        "health_watches_max": 29, "reflection_timeout": "30s",
         "bad_keys_per_minute_max": 23, "bad_key_delay": "24s",
         "register_timeout": "18s", "handshake_timeout": "19s", "half_close_timeout": "20s",
         "plain_call_timeout": "21s", "send_stall_timeout": "25s", "message_timeout": "31s", "stream_idle_timeout": "32s", "cancel_timeout": "22s"
@@ -328,11 +333,13 @@ mod tests {
             tunnels_per_key_max: 15,
             tunnels_per_service_max: 16,
             names_remembered_max: 17,
+            health_watches_max: 29,
             bad_keys_per_minute_max: 23,
             bad_key_delay: Duration::from_secs(24),
             register_timeout: Duration::from_secs(18),
             handshake_timeout: Duration::from_secs(19),
             half_close_timeout: Duration::from_secs(20),
+            reflection_timeout: Duration::from_secs(30),
             plain_call_timeout: Duration::from_secs(21),
             message_timeout: Duration::from_secs(31),
             stream_idle_timeout: Duration::from_secs(32),

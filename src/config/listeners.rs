@@ -40,6 +40,12 @@ fn used_one(path: &str, written: &ListenerFile, mistakes: &mut Mistakes) -> Opti
     let (callers, tunnels) = roles(&format!("{path}.serves"), written.serves.as_deref(), mistakes);
     let tls = written.tls.as_ref();
     let tls = tls.and_then(|tls| tls::used(&format!("{path}.tls"), &tls.0, mistakes));
+    for (name, asked) in [("health", written.health), ("reflection", written.reflection)] {
+        if asked == Some(true) && !callers {
+            mistakes
+                .add(format!("{path}.{name}"), "is for callers, whom this listener does not serve");
+        }
+    }
     let path = format!("{path}.address");
     let Some(address) = &written.address else {
         if !mistakes.touch(&path) {
@@ -49,7 +55,12 @@ fn used_one(path: &str, written: &ListenerFile, mistakes: &mut Mistakes) -> Opti
     };
     let address = address.parse::<SocketAddr>();
     let address = address.map_err(|_| "must be an IP address and a port, like \"127.0.0.1:50051\"");
-    Some(Listener { address: mistakes.note(&path, address)?, callers, tunnels, tls })
+    let address = mistakes.note(&path, address)?;
+    let listener = Listener { address, callers, tunnels, health: false, reflection: false, tls };
+    // Names and schemas are nobody's business who is not told to look: reflection is for development.
+    let reflection = written.reflection.unwrap_or(listener.is_loopback());
+    let health = written.health.unwrap_or(true);
+    Some(Listener { health: callers && health, reflection: callers && reflection, ..listener })
 }
 
 /// Whether callers and tunnels are served: both unless the file says which.
@@ -109,6 +120,25 @@ mod tests {
         assert_eq!(mistakes, Vec::<String>::new());
         let roles: Vec<_> = listeners.iter().map(|l| (l.callers, l.tunnels)).collect();
         assert_eq!(roles, [(false, true), (true, true)]);
+    }
+
+    #[test]
+    fn health_is_for_callers_and_reflection_for_those_on_this_machine_unless_it_says_so() {
+        let (listeners, mistakes) = read(
+            r#"[ {"address": "127.0.0.1:1"}, {"address": "0.0.0.0:2"},
+                 {"address": "0.0.0.0:3", "health": false, "reflection": true},
+                 {"address": "127.0.0.1:4", "serves": ["tunnels"]} ]"#,
+        );
+        assert_eq!(mistakes, Vec::<String>::new());
+        let own: Vec<_> = listeners.iter().map(|l| (l.health, l.reflection)).collect();
+        assert_eq!(own, [(true, true), (true, false), (false, true), (false, false)]);
+        let (_, mistakes) = read(
+            r#"[ {"address": "[::1]:1"}, {"address": "[::1]:2", "serves": ["tunnels"], "health": true} ]"#,
+        );
+        assert_eq!(
+            mistakes,
+            ["listeners[1].health: is for callers, whom this listener does not serve"]
+        );
     }
 
     #[test]

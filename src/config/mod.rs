@@ -88,6 +88,7 @@ pub struct Config {
 
 /// One address that the gateway listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub struct Listener {
     /// The address. Port 0 is any free port.
     pub address: SocketAddr,
@@ -95,6 +96,10 @@ pub struct Listener {
     pub callers: bool,
     /// Services may open tunnels here.
     pub tunnels: bool,
+    /// Callers may ask here how services fare.
+    pub health: bool,
+    /// Callers may ask here which services there are and what they look like.
+    pub reflection: bool,
     /// What it shows and asks for, if it speaks TLS.
     pub tls: Option<Credentials>,
 }
@@ -191,7 +196,7 @@ impl Listener {
 impl Default for Listener {
     fn default() -> Self {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
-        Self { address, callers: true, tunnels: true, tls: None }
+        Self { address, callers: true, tunnels: true, health: true, reflection: true, tls: None }
     }
 }
 

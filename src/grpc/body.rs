@@ -1,17 +1,21 @@
 //! An h2 stream in the shape of an HTTP body, so that generated services run on it unchanged.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use tower_service::Service;
 
-use super::stream::send_all;
+use super::stream::capacity;
+use super::wire::StreamSlot;
+use crate::observe::tally::{Count, count};
 
 /// The body of a request.
 #[derive(Debug)]
@@ -46,7 +50,8 @@ impl Body for RequestBody {
     }
 }
 
-/// Lets a generated service answer one request.
+/// Lets a generated service answer one request. A caller that takes nothing of the answer for
+/// `send_stall_timeout` is given up.
 ///
 /// # Errors
 ///
@@ -55,6 +60,8 @@ pub async fn serve<S, B>(
     mut service: S,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
+    slot: &mut StreamSlot,
+    send_stall_timeout: Duration,
 ) -> Result<(), h2::Error>
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
@@ -65,20 +72,25 @@ where
     let (head, body) = response.into_parts();
     let bodiless = body.is_end_stream();
     let mut stream = respond.send_response(Response::from_parts(head, ()), bodiless)?;
-    if bodiless { Ok(()) } else { send_body(body, &mut stream).await }
+    slot.answered();
+    if bodiless { Ok(()) } else { send_body(body, &mut stream, send_stall_timeout).await }
 }
 
-async fn send_body<B>(mut body: B, stream: &mut SendStream<Bytes>) -> Result<(), h2::Error>
+async fn send_body<B>(
+    mut body: B,
+    stream: &mut SendStream<Bytes>,
+    send_stall_timeout: Duration,
+) -> Result<(), h2::Error>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+    while let Some(frame) = next_frame(&mut body, stream).await? {
         let Ok(frame) = frame else {
-            stream.send_reset(h2::Reason::INTERNAL_ERROR);
+            stream.send_reset(Reason::INTERNAL_ERROR);
             return Ok(());
         };
         match frame.into_data() {
-            Ok(data) => send_all(stream, data).await?,
+            Ok(data) => send(stream, data, send_stall_timeout).await?,
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
                     return stream.send_trailers(trailers);
@@ -87,4 +99,37 @@ where
         }
     }
     stream.send_data(Bytes::new(), true)
+}
+
+async fn send(
+    stream: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    send_stall_timeout: Duration,
+) -> Result<(), h2::Error> {
+    while !data.is_empty() {
+        let allowed = tokio::time::timeout(send_stall_timeout, capacity(stream, data.len())).await;
+        let Ok(allowed) = allowed else {
+            count(Count::SendStalled);
+            stream.send_reset(Reason::CANCEL);
+            return Err(Reason::CANCEL.into());
+        };
+        stream.send_data(data.split_to(allowed?.min(data.len())), false)?;
+    }
+    Ok(())
+}
+
+/// The next frame, unless the caller goes away first: a service may have nothing to say for long.
+async fn next_frame<B>(
+    body: &mut B,
+    stream: &mut SendStream<Bytes>,
+) -> Result<Option<Result<Frame<Bytes>, B::Error>>, h2::Error>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    poll_fn(|cx| match stream.poll_reset(cx) {
+        Poll::Ready(Ok(reason)) => Poll::Ready(Err(reason.into())),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Pending => Pin::new(&mut *body).poll_frame(cx).map(Ok),
+    })
+    .await
 }

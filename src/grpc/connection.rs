@@ -21,13 +21,11 @@ use crate::tls::{ServerConfig, handshake};
 use crate::tunnel::limits::STREAMS_MAX;
 
 use super::age::{Aging, Due};
-use super::answer::http_status;
 use super::door::Place;
 use super::socket::{Reads, Socket};
 use super::wire::{Phase, Roles, Shared, Wire};
-use super::{body, forward, head, register, tunnel};
+use super::{forward, own, tunnel};
 
-const REGISTER: &str = "/registry.RegistryService/Register";
 const ESTABLISH_CONNECTION: &str = "/registry.RegistryService/EstablishConnection";
 
 /// Streams reset before they were accepted: past this the connection is closed (CVE-2023-44487).
@@ -216,7 +214,7 @@ fn dispatch(
     shared: &Rc<Shared>,
     wire: &Rc<Wire>,
 ) {
-    let Some(mut slot) = shared.take_slot() else {
+    let Some(slot) = shared.take_slot() else {
         count(Count::StreamRefused);
         return respond.send_reset(Reason::REFUSED_STREAM);
     };
@@ -224,24 +222,10 @@ fn dispatch(
     if shared.roles.tunnels && path == ESTABLISH_CONNECTION {
         return spawn(tunnel::serve(request, respond, slot, shared.clone(), wire.clone()));
     }
-    if shared.roles.tunnels && path == REGISTER {
-        let timeout = wire.worker.tunnels.limits.now().register_timeout;
-        if let Err(code) = head::content_type(request.method(), request.headers()) {
-            return http_status(respond, slot, code);
-        }
-        return spawn(async move {
-            let served = body::serve(register::service(), request, respond);
-            match tokio::time::timeout(timeout, served).await {
-                Ok(Ok(())) => slot.answered(),
-                Ok(Err(error)) => log::debug!("register ended: cause={error}"),
-                Err(elapsed) => {
-                    slot.answered();
-                    log::debug!("register ended: cause={elapsed}");
-                }
-            }
-        });
+    match own::find(path, shared.roles) {
+        Some(service) => own::serve(service, request, respond, slot, shared, wire),
+        None => forward::serve(request, respond, slot, shared, wire),
     }
-    forward::serve(request, respond, slot, shared, wire);
 }
 
 fn spawn(stream: impl Future<Output = ()> + 'static) {

@@ -53,7 +53,7 @@ pub fn read(parts: Parts, shared: &Shared, wire: &Wire) -> Result<RequestHead, F
     }
     let session = wire.affinities.borrow().session(&path, &headers);
     let unread = shared.unread.clone();
-    Ok(RequestHead { path, headers, deadline, session, unread, slot_of_key })
+    Ok(RequestHead { path, headers, deadline, session, only: None, unread, slot_of_key })
 }
 
 /// `application/grpc`, or that with a suffix or parameters; not just anything that begins so.
@@ -64,7 +64,11 @@ fn is_grpc(content_type: &[u8]) -> bool {
 }
 
 /// What the caller's key allows; nothing where callers need none.
-fn check_key(
+///
+/// # Errors
+///
+/// That there is no key, or that it is not valid.
+pub fn check_key(
     headers: &HeaderMap,
     shared: &Shared,
     wire: &Wire,

@@ -7,7 +7,8 @@
 //! - [`tunnel`]: a peer's stream; [`decode`] and [`encode`] are its frames, [`features`] what it
 //!   asked for, [`peer_call`] the calls that it makes itself
 //! - [`conversation`]: what both kinds of callers have in common
-//! - [`register`]: the generated service, on [`body`]
+//! - [`own`]: the gateway's own services, generated, on [`body`]: [`register`], [`health`],
+//!   [`reflection`]; [`asker`]: what their callers may hear of
 //! - [`refused_key`]: what a wrong key costs
 //! - [`stream`], [`framing`], [`metadata`], [`timeout`], [`compression`]: gRPC over HTTP/2
 //! - [`status`]: the one error table
@@ -15,6 +16,7 @@
 pub mod affinity;
 pub mod age;
 pub mod answer;
+pub mod asker;
 pub mod body;
 pub mod compression;
 pub mod connection;
@@ -27,11 +29,14 @@ pub mod features;
 pub mod forward;
 pub mod framing;
 pub mod head;
+pub mod health;
 pub mod keepalive;
 pub mod listener;
 pub mod metadata;
+pub mod own;
 mod peer_answer;
 pub mod peer_call;
+pub mod reflection;
 pub mod refused_key;
 pub mod register;
 pub mod socket;
@@ -52,4 +57,27 @@ pub mod wire;
 )]
 pub mod proto {
     tonic::include_proto!("registry");
+}
+
+/// The public contracts of the gateway's own services, below `proto/grpc`.
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::allow_attributes_without_reason,
+    clippy::pedantic,
+    reason = "generated; the contracts' comments are their documentation"
+)]
+pub mod own_proto {
+    /// `grpc.health.v1`
+    pub mod health {
+        tonic::include_proto!("grpc.health.v1");
+    }
+    /// `grpc.reflection.v1`, and the messages of `grpc.reflection.v1alpha`
+    pub mod reflection {
+        tonic::include_proto!("grpc.reflection.v1");
+    }
+    /// `grpc.reflection.v1alpha` without its messages
+    pub mod reflection_alpha {
+        tonic::include_proto!("grpc.reflection.v1alpha");
+    }
 }

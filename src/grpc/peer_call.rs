@@ -187,7 +187,7 @@ impl PeerCalls {
         let slot_of_key = Some(head::place_of_call(&grant, &path)?);
         let session = self.wire.affinities.borrow().session(&path, &headers);
         let unread = self.unread.clone();
-        Ok(RequestHead { path, headers, deadline, session, unread, slot_of_key })
+        Ok(RequestHead { path, headers, deadline, session, only: None, unread, slot_of_key })
     }
 
     /// What the peer's key allows now: its tunnel is closed a moment after that is nothing.

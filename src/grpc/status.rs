@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+use tonic::Status;
+use tonic::metadata::MetadataMap;
 
 use crate::tunnel::admission::Rejection;
 use crate::tunnel::code::Code;
@@ -123,6 +125,13 @@ pub fn failure_trailers(failure: Failure) -> HeaderMap {
         trailers.insert(ACCEPT_ENCODING, ACCEPTED);
     }
     trailers
+}
+
+/// The same for a service of the gateway's own.
+pub fn refusal(failure: Failure) -> Status {
+    let (code, _) = of_failure(failure);
+    let metadata = MetadataMap::from_headers(failure_trailers(failure));
+    Status::with_metadata(code.number().into(), failure.to_string(), metadata)
 }
 
 /// Overload and shutdown: the same call can succeed a little later.

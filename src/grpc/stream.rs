@@ -31,19 +31,6 @@ pub async fn capacity(stream: &mut SendStream<Bytes>, wanted: usize) -> Result<u
     .await
 }
 
-/// Sends all of `data`, as fast as flow control lets it go.
-///
-/// # Errors
-///
-/// When the stream is reset or its connection broke.
-pub async fn send_all(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
-    while !data.is_empty() {
-        let allowed = capacity(stream, data.len()).await?;
-        stream.send_data(data.split_to(allowed.min(data.len())), false)?;
-    }
-    Ok(())
-}
-
 /// Messages as they come in on a stream.
 #[derive(Debug)]
 pub struct MessageStream {

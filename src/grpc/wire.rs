@@ -42,17 +42,24 @@ pub struct Wire {
     pub age: ConnectionAge,
     /// Room for messages that have come in part, of the whole gateway.
     pub gathering: Allowance,
+    /// Health watches of the whole gateway.
+    pub watches: Allowance,
     /// What the gateway is doing.
     pub phase: watch::Receiver<Phase>,
 }
 
 /// What a listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub struct Roles {
     /// Calls.
     pub callers: bool,
     /// Tunnels.
     pub tunnels: bool,
+    /// Questions of callers about how services fare.
+    pub health: bool,
+    /// Questions of callers about which services there are and what they look like.
+    pub reflection: bool,
 }
 
 /// What the gateway is doing.
@@ -62,6 +69,8 @@ pub enum Phase {
     Serving,
     /// Letting calls in flight finish.
     Draining,
+    /// The last call is over, or the grace: nothing is worth a connection any more.
+    Closing,
 }
 
 /// So many times its limit of streams a connection may have. h2 refuses what is over the limit itself,
@@ -227,7 +236,7 @@ mod tests {
     fn connection(early_cancels_burst: usize) -> Rc<Shared> {
         let limits =
             Limits { early_cancels_burst, early_cancels_per_second: 1, ..Limits::default() };
-        let roles = Roles { callers: true, tunnels: true };
+        let roles = Roles { callers: true, tunnels: true, health: false, reflection: false };
         Rc::new(Shared::new(
             ([127, 0, 0, 1], 1).into(),
             roles,

@@ -51,6 +51,8 @@ pub enum Count {
     ConnectionAged,
     /// Connections closed because they cancelled too many calls early.
     ConnectionCalmed,
+    /// Health watches refused because there were too many.
+    WatchRefused,
     /// Answers given up because their callers did not take them.
     SendStalled,
     /// Drains whose grace was over before the last call.
@@ -90,6 +92,7 @@ const COUNTS: &[(Count, &str)] = &[
     (Count::StreamRefused, "streams_refused"),
     (Count::ConnectionAged, "connections_aged"),
     (Count::ConnectionCalmed, "connections_calmed"),
+    (Count::WatchRefused, "watches_refused"),
     (Count::SendStalled, "sends_stalled"),
     (Count::DrainForced, "drain_forced"),
     (Count::ConfigApplied, "configurations_applied"),

@@ -5,6 +5,8 @@
 //! known for `startup_grace` after a start: callers of a known name are told to try again, callers
 //! of an unknown one are told that there is nothing to try.
 
+mod census;
+
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -13,9 +15,11 @@ use rustc_hash::FxHashMap;
 use super::affinity::Session;
 use super::allowance::Allowance;
 use super::balance::{self, Candidates};
-use super::id::{MethodPath, ServiceName, TunnelId, WorkerId};
+use super::id::{MethodPath, ServiceName, TunnelId, WorkerId, unqualified};
 use super::quota::Service;
 use super::route::Route;
+
+pub use census::{Condition, WITNESSES_MAX, Witness};
 
 /// How names are matched and remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +82,8 @@ pub struct Wish<'a> {
     pub needs_stream: bool,
     /// The session that the call belongs to, if it is to go where that goes.
     pub session: Option<Session>,
+    /// The one tunnel that may take it, which is asked for the sake of this service.
+    pub only: Option<&'a Witness>,
     /// Tunnels tried in vain.
     pub avoid: &'a [TunnelId],
     /// A tunnel with so many calls in flight takes no more.
@@ -220,6 +226,9 @@ impl<L> Directory<L> {
         now: Instant,
         load: impl Fn(&L) -> usize,
     ) -> Result<Pick<'_>, NoPick> {
+        if let Some(only) = wish.only {
+            return self.pick_only(only, wish.avoid);
+        }
         let route = self.serving(wish.path, now)?;
         let able = Candidates {
             near: route.near.able(wish.needs_stream),
@@ -255,14 +264,17 @@ impl<L> Directory<L> {
     }
 
     fn knows(&self, path: &MethodPath, now: Instant) -> bool {
+        now < self.started + self.routing.startup_grace || self.is_known(path.service(), now)
+    }
+
+    /// Whether the name, or its last part where that may serve it, is known.
+    fn is_known(&self, service: &str, now: Instant) -> bool {
         let known = |name: &str| {
             self.routes.contains_key(name)
                 || self.declared.contains(name)
                 || self.remembered.get(name).is_some_and(|until| now < *until)
         };
-        now < self.started + self.routing.startup_grace
-            || known(path.service())
-            || (self.routing.match_unqualified && known(path.unqualified_service()))
+        known(service) || (self.routing.match_unqualified && known(unqualified(service)))
     }
 
     /// Keeps the name for a while; when too many are kept, the one that would go first goes now.
@@ -447,7 +459,15 @@ mod tests {
     }
 
     fn wish(path: &MethodPath) -> Wish<'_> {
-        Wish { path, needs_stream: false, session: None, avoid: &[], load_max: 10, coin: 5 }
+        Wish {
+            path,
+            needs_stream: false,
+            session: None,
+            only: None,
+            avoid: &[],
+            load_max: 10,
+            coin: 5,
+        }
     }
 
     fn chosen(pick: Result<Pick<'_>, NoPick>) -> Result<TunnelId, NoPick> {

@@ -88,8 +88,13 @@ impl MethodPath {
 
     /// The service's name without its package.
     pub fn unqualified_service(&self) -> &str {
-        self.service().rsplit('.').next().unwrap_or_default()
+        unqualified(self.service())
     }
+}
+
+/// A service's name without its package.
+pub fn unqualified(service: &str) -> &str {
+    service.rsplit('.').next().unwrap_or_default()
 }
 
 impl Borrow<str> for ServiceName {

@@ -64,6 +64,8 @@ pub struct Limits {
     pub tunnels_per_service_max: usize,
     /// Names remembered after their last tunnel has gone.
     pub names_remembered_max: usize,
+    /// Health watches open at once, of everybody together.
+    pub health_watches_max: usize,
     /// Wrong keys in a minute from one address; further ones are answered late.
     pub bad_keys_per_minute_max: usize,
     /// How late.
@@ -74,6 +76,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// A plain peer gets whole calls only: the half-close must follow the message within this.
     pub half_close_timeout: Duration,
+    /// How long a question about schemas may take, with all the services that are asked.
+    pub reflection_timeout: Duration,
     /// What a plain peer's call may take when its caller gave no deadline.
     pub plain_call_timeout: Duration,
     /// A message of a caller's that has begun must have come within this.
@@ -119,11 +123,13 @@ impl Default for Limits {
             tunnels_per_key_max: 64,
             tunnels_per_service_max: 256,
             names_remembered_max: 10_000,
+            health_watches_max: 1_000,
             bad_keys_per_minute_max: 10,
             bad_key_delay: Duration::from_mins(1),
             register_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
             half_close_timeout: Duration::from_secs(30),
+            reflection_timeout: Duration::from_secs(5),
             plain_call_timeout: Duration::from_mins(5),
             message_timeout: Duration::from_secs(30),
             // A bidirectional stream may rightly be silent for days.

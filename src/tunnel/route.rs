@@ -61,6 +61,11 @@ impl Route {
         !self.near.tunnels.is_empty() || !self.far.tunnels.is_empty()
     }
 
+    /// Whether this tunnel may be chosen.
+    pub fn may_choose(&self, tunnel: TunnelId) -> bool {
+        self.near.tunnels.contains(&tunnel) || self.far.tunnels.contains(&tunnel)
+    }
+
     /// How many tunnels offer the name.
     pub fn members(&self) -> usize {
         self.members

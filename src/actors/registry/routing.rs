@@ -48,6 +48,7 @@ impl Registry {
             path: &call.head.path,
             needs_stream: !matches!(call.first, Frame::Whole(_)),
             session: call.head.session,
+            only: call.head.only.as_ref(),
             avoid: &call.tried,
             load_max: self.limits.now().calls_per_tunnel_max,
             coin: toss(&mut self.coin),
@@ -115,6 +116,8 @@ impl Registry {
     fn refuse(&mut self, call: ForwardRequest, reason: NoPick, ctx: &mut Context<Self>) {
         // Who was tried often enough found tunnels, if only such as were about to go.
         let found_nobody = reason != NoPick::Unknown && call.tried.len() < PICKS_MAX;
+        // A question for one tunnel is over when that tunnel is.
+        let found_nobody = found_nobody && call.head.only.is_none();
         let failure = failure_of(reason, call.refused);
         if failure == Failure::NoTunnel && found_nobody && self.lets_wait() {
             self.wait(call, ctx);
@@ -148,7 +151,7 @@ fn failure_of_refusal(reason: Refusal) -> Failure {
 }
 
 /// Splitmix64: quality does not matter, speed does.
-fn toss(state: &mut u64) -> u64 {
+pub(super) fn toss(state: &mut u64) -> u64 {
     let tossed = mixed(*state);
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     tossed

@@ -17,8 +17,8 @@ use crate::tunnel::id::MethodPath;
 pub(crate) fn head() -> RequestHead {
     let path = MethodPath::parse(SAY).expect("a path");
     let unread = Allowance::new(usize::MAX);
-    let headers = HeaderMap::new();
-    RequestHead { path, headers, deadline: None, session: None, unread, slot_of_key: None }
+    let (headers, deadline, session, only) = (HeaderMap::new(), None, None, None);
+    RequestHead { path, headers, deadline, session, only, unread, slot_of_key: None }
 }
 
 /// The head of a call that may take this long.

@@ -174,7 +174,8 @@ fn head(entries: &[(&'static str, &str)], deadline: Option<Instant>) -> RequestH
         headers.append(*name, value.parse().unwrap());
     }
     let unread = Allowance::new(usize::MAX);
-    RequestHead { path, headers, deadline, session: None, unread, slot_of_key: None }
+    let (session, only) = (None, None);
+    RequestHead { path, headers, deadline, session, only, unread, slot_of_key: None }
 }
 
 fn header(name: &'static str, value: &'static str) -> (http::HeaderName, http::HeaderValue) {
