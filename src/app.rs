@@ -4,8 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix_rt::Arbiter;
 use tokio::net::TcpListener;
@@ -13,24 +12,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::actors::entry::EntryHandle;
-use crate::actors::live::LiveLimits;
 use crate::actors::registry::{self, Drain, Reconfigure, RegistryHandle};
 use crate::actors::worker::{self, Worker};
-use crate::auth::Keyring;
-use crate::auth::guesses::Guesses;
 use crate::config::{Config, Listener};
-use crate::grpc::affinity::Affinities;
-use crate::grpc::age::ConnectionAge;
-use crate::grpc::door::Door;
-use crate::grpc::keepalive::Keepalive;
 use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
-use crate::grpc::wire::{Phase, Roles, Wire};
-use crate::observe;
+use crate::grpc::wire::{Phase, Roles};
+use crate::in_force::{InForce, WireSettings};
 use crate::observe::tally::{self, Count, count};
 use crate::reload::Reloads;
 use crate::tls::credentials::Credentials;
 use crate::tunnel::allowance::Allowance;
-use crate::tunnel::id::{ServiceName, WorkerId};
+use crate::tunnel::id::WorkerId;
 use crate::tunnel::waiting::WaitingRoom;
 
 /// How often a drain looks whether anything is left.
@@ -46,22 +38,7 @@ pub struct Gateway {
     acceptors: Vec<tokio::task::JoinHandle<()>>,
     phase: watch::Sender<Phase>,
     died: mpsc::UnboundedReceiver<&'static str>,
-    live: Live,
-}
-
-/// What of a running gateway changes with the configuration.
-#[derive(Debug)]
-struct Live {
-    /// What is in force.
-    config: Config,
-    limits: LiveLimits,
-    keys: watch::Sender<Arc<Keyring>>,
-    affinities: watch::Sender<Arc<Affinities>>,
-    guesses: Arc<Mutex<Guesses>>,
-    calls: Allowance,
-    gathering: Allowance,
-    watches: Allowance,
-    door: Door,
+    in_force: InForce,
 }
 
 /// What the gateway is asked to do while it is up. Sent once, it drains; twice, it stops at once.
@@ -103,20 +80,6 @@ struct WorkerHandle {
     arrivals: mpsc::Sender<Arrival>,
 }
 
-/// What is the same for every worker's wire.
-#[derive(Clone)]
-struct WireSettings {
-    keys: watch::Receiver<Arc<Keyring>>,
-    guesses: Arc<Mutex<Guesses>>,
-    require_caller_key: bool,
-    affinities: watch::Receiver<Arc<Affinities>>,
-    keepalive: Keepalive,
-    age: ConnectionAge,
-    phase: watch::Receiver<Phase>,
-    gathering: Allowance,
-    watches: Allowance,
-}
-
 impl Gateway {
     /// Starts a gateway. Must be called inside an actix `System`.
     ///
@@ -129,30 +92,34 @@ impl Gateway {
         watch(&listeners);
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let (died_sender, died) = mpsc::unbounded_channel();
-        let live = Live::new(config);
-        let registries = registry::Settings {
-            routing: live.config.routing,
-            limits: live.limits.clone(),
-            declared: declared(&live.config),
-            waiting_room: WaitingRoom::default(),
-        };
-        let wire = live.wire(phase_seen);
+        let in_force = InForce::new(config);
+        let Reconfigure { routing, declared } = in_force.routing();
+        let limits = in_force.limits.clone();
+        let waiting_room = WaitingRoom::default();
+        let registries = registry::Settings { routing, limits, declared, waiting_room };
+        let wire = in_force.wire(phase_seen);
         let settings = worker::Settings {
-            limits: live.limits.clone(),
-            patience: live.config.heartbeat,
-            calls: live.calls.clone(),
+            limits: in_force.limits.clone(),
+            patience: in_force.config.heartbeat,
+            calls: in_force.calls.clone(),
             died: died_sender,
         };
-        let count = live.config.workers.get();
+        let count = in_force.config.workers.get();
         let workers = start_workers(count, &registries, &settings, &wire).await?;
         let acceptors = listeners
             .into_iter()
             .map(|Bound { socket, roles, tls, .. }| {
                 let workers = workers.iter().map(|worker| worker.arrivals.clone()).collect();
-                actix_rt::spawn(listener::accept(socket, roles, tls, live.door.clone(), workers))
+                actix_rt::spawn(listener::accept(
+                    socket,
+                    roles,
+                    tls,
+                    in_force.door.clone(),
+                    workers,
+                ))
             })
             .collect();
-        Ok(Self { addresses, workers, acceptors, phase, died, live })
+        Ok(Self { addresses, workers, acceptors, phase, died, in_force })
     }
 
     /// The addresses listened on, in the order of the configuration.
@@ -188,14 +155,12 @@ impl Gateway {
     /// Puts another configuration in force, as far as that goes without a restart.
     fn apply(&mut self, next: Config) {
         count(Count::ConfigApplied);
-        let restart = self.live.apply(next);
-        let Live { config, .. } = &self.live;
+        let restart = self.in_force.apply(next);
         for worker in &self.workers {
-            let (routing, declared) = (config.routing, declared(config));
-            worker.registry.reconfigure(Reconfigure { routing, declared });
+            worker.registry.reconfigure(self.in_force.routing());
         }
         if restart.is_empty() {
-            log::info!("configuration applied: keys={}", config.keys.len());
+            log::info!("configuration applied: keys={}", self.in_force.config.keys.len());
         } else {
             let parts = restart.join(",");
             log::warn!("configuration applied in part: needs_restart={parts}");
@@ -208,7 +173,7 @@ impl Gateway {
         for acceptor in &self.acceptors {
             acceptor.abort();
         }
-        let grace = self.live.config.drain_grace;
+        let grace = self.in_force.config.drain_grace;
         self.phase.send_replace(Phase::Draining);
         for worker in &self.workers {
             worker.entry.drain().await;
@@ -216,90 +181,18 @@ impl Gateway {
         for worker in &self.workers {
             worker.registry.drain(Drain::Begin(grace));
         }
-        log::info!("draining: calls={} grace={grace:?}", self.live.calls.used());
-        let finished = empty(&self.live.calls, grace).await;
+        log::info!("draining: calls={} grace={grace:?}", self.in_force.calls.used());
+        let finished = empty(&self.in_force.calls, grace).await;
         if !finished {
             count(Count::DrainForced);
-            log::warn!("drain forced: calls={}", self.live.calls.used());
+            log::warn!("drain forced: calls={}", self.in_force.calls.used());
         }
         for worker in &self.workers {
             worker.registry.drain(if finished { Drain::Finish } else { Drain::Cut });
         }
         self.phase.send_replace(Phase::Closing);
-        empty(self.live.door.open(), CLOSE_GRACE).await;
+        empty(self.in_force.door.open(), CLOSE_GRACE).await;
         if finished { Ended::Drained } else { Ended::GraceOver }
-    }
-}
-
-impl Live {
-    fn new(config: Config) -> Self {
-        warn_of_expired(&config.keys);
-        let limits = &config.limits;
-        let connections = Allowance::new(limits.connections_max);
-        Self {
-            limits: LiveLimits::new(limits.clone()),
-            keys: watch::Sender::new(Arc::new(config.keys.clone())),
-            affinities: watch::Sender::new(Arc::new(config.affinities.clone())),
-            guesses: Arc::new(Mutex::new(Guesses::new(limits.bad_keys_per_minute_max))),
-            calls: Allowance::new(limits.calls_max),
-            gathering: Allowance::new(limits.gathered_bytes_max),
-            watches: Allowance::new(limits.health_watches_max),
-            door: Door::new(connections, limits.connections_per_address_max),
-            config,
-        }
-    }
-
-    fn wire(&self, phase: watch::Receiver<Phase>) -> WireSettings {
-        WireSettings {
-            keys: self.keys.subscribe(),
-            affinities: self.affinities.subscribe(),
-            guesses: self.guesses.clone(),
-            require_caller_key: self.config.require_caller_key,
-            keepalive: self.config.keepalive,
-            age: self.config.connection_age,
-            phase,
-            gathering: self.gathering.clone(),
-            watches: self.watches.clone(),
-        }
-    }
-
-    /// Puts another configuration in force; returns the parts of it that need a restart.
-    fn apply(&mut self, next: Config) -> Vec<&'static str> {
-        let restart = self.config.needs_restart(&next);
-        let Config { keys, limits, log_level, routing, affinities, drain_grace, .. } = next;
-        warn_of_expired(&keys);
-        self.config = Config {
-            keys: keys.in_place_of(&self.config.keys),
-            limits,
-            log_level,
-            routing,
-            affinities,
-            drain_grace,
-            ..self.config.clone()
-        };
-        let limits = &self.config.limits;
-        self.calls.resize(limits.calls_max);
-        self.gathering.resize(limits.gathered_bytes_max);
-        self.watches.resize(limits.health_watches_max);
-        self.door.resize(limits.connections_max, limits.connections_per_address_max);
-        // The table is only counted in: a panic in between leaves it usable.
-        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-        guesses.resize(limits.bad_keys_per_minute_max);
-        self.limits.replace(limits.clone());
-        observe::log::set_level(log_level);
-        for credentials in self.config.listeners.iter().filter_map(|one| one.tls.as_ref()) {
-            credentials.look();
-        }
-        self.keys.send_replace(Arc::new(self.config.keys.clone()));
-        self.affinities.send_replace(Arc::new(self.config.affinities.clone()));
-        restart
-    }
-}
-
-/// A key whose time is up is no mistake: a restart must not fail for it.
-fn warn_of_expired(keys: &Keyring) {
-    for id in keys.expired(SystemTime::now()) {
-        log::warn!("key expired: key={id}");
     }
 }
 
@@ -346,12 +239,6 @@ fn watch(listeners: &[Bound]) {
     }
 }
 
-/// Names that a key or a rule names exactly are known before anybody has registered them.
-fn declared(config: &Config) -> Vec<ServiceName> {
-    let of_keys = config.keys.grants().flat_map(|grant| grant.register.exact_names());
-    of_keys.chain(config.affinities.exact_names()).map(ServiceName::new).collect()
-}
-
 /// Starts all registries first: each worker needs the others'.
 async fn start_workers(
     count: usize,
@@ -392,18 +279,7 @@ fn start_worker(
 ) -> EntryHandle {
     let worker = Worker::start(id, registries, settings);
     let entry = worker.entry.clone();
-    let wire = Wire {
-        worker,
-        keys: wire.keys,
-        guesses: wire.guesses,
-        require_caller_key: wire.require_caller_key,
-        affinities: wire.affinities,
-        keepalive: wire.keepalive,
-        age: wire.age,
-        gathering: wire.gathering,
-        watches: wire.watches,
-        phase: wire.phase,
-    };
+    let wire = wire.of(worker);
     actix_rt::spawn(listener::serve(arrivals, Rc::new(wire)));
     entry
 }

@@ -5,6 +5,7 @@ pub mod app;
 pub mod auth;
 pub mod config;
 pub mod grpc;
+mod in_force;
 pub mod observe;
 pub mod reload;
 pub mod tls;

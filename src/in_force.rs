@@ -1,0 +1,154 @@
+//! The configuration in force: what of a running gateway changes when another takes its place.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use crate::actors::live::LiveLimits;
+use crate::actors::registry::Reconfigure;
+use crate::actors::worker::Worker;
+use crate::auth::Keyring;
+use crate::auth::guesses::Guesses;
+use crate::config::Config;
+use crate::grpc::affinity::Affinities;
+use crate::grpc::age::ConnectionAge;
+use crate::grpc::door::Door;
+use crate::grpc::keepalive::Keepalive;
+use crate::grpc::wire::{Phase, Wire};
+use crate::observe;
+use crate::tunnel::allowance::Allowance;
+use crate::tunnel::id::ServiceName;
+
+/// The configuration in force, and what of a running gateway changes with it.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// Its limits, for all who ask at each use.
+    pub(crate) limits: LiveLimits,
+    keys: watch::Sender<Arc<Keyring>>,
+    affinities: watch::Sender<Arc<Affinities>>,
+    guesses: Arc<Mutex<Guesses>>,
+    /// All calls of the gateway.
+    pub(crate) calls: Allowance,
+    gathering: Allowance,
+    watches: Allowance,
+    /// All its connections.
+    pub(crate) door: Door,
+}
+
+/// What is the same for every worker's wire.
+#[derive(Clone)]
+pub(crate) struct WireSettings {
+    keys: watch::Receiver<Arc<Keyring>>,
+    guesses: Arc<Mutex<Guesses>>,
+    require_caller_key: bool,
+    affinities: watch::Receiver<Arc<Affinities>>,
+    keepalive: Keepalive,
+    age: ConnectionAge,
+    phase: watch::Receiver<Phase>,
+    gathering: Allowance,
+    watches: Allowance,
+}
+
+impl WireSettings {
+    /// The wire of one worker.
+    pub(crate) fn of(self, worker: Worker) -> Wire {
+        Wire {
+            worker,
+            keys: self.keys,
+            guesses: self.guesses,
+            require_caller_key: self.require_caller_key,
+            affinities: self.affinities,
+            keepalive: self.keepalive,
+            age: self.age,
+            gathering: self.gathering,
+            watches: self.watches,
+            phase: self.phase,
+        }
+    }
+}
+
+impl InForce {
+    /// Puts the first configuration in force.
+    pub(crate) fn new(config: Config) -> Self {
+        warn_of_expired(&config.keys);
+        let limits = &config.limits;
+        let connections = Allowance::new(limits.connections_max);
+        Self {
+            limits: LiveLimits::new(limits.clone()),
+            keys: watch::Sender::new(Arc::new(config.keys.clone())),
+            affinities: watch::Sender::new(Arc::new(config.affinities.clone())),
+            guesses: Arc::new(Mutex::new(Guesses::new(limits.bad_keys_per_minute_max))),
+            calls: Allowance::new(limits.calls_max),
+            gathering: Allowance::new(limits.gathered_bytes_max),
+            watches: Allowance::new(limits.health_watches_max),
+            door: Door::new(connections, limits.connections_per_address_max),
+            config,
+        }
+    }
+
+    /// What every worker's wire is given.
+    pub(crate) fn wire(&self, phase: watch::Receiver<Phase>) -> WireSettings {
+        WireSettings {
+            keys: self.keys.subscribe(),
+            affinities: self.affinities.subscribe(),
+            guesses: self.guesses.clone(),
+            require_caller_key: self.config.require_caller_key,
+            keepalive: self.config.keepalive,
+            age: self.config.connection_age,
+            phase,
+            gathering: self.gathering.clone(),
+            watches: self.watches.clone(),
+        }
+    }
+
+    /// What registries go by: names that a key or a rule names exactly are known before anybody has
+    /// registered them.
+    pub(crate) fn routing(&self) -> Reconfigure {
+        let Config { keys, affinities, routing, .. } = &self.config;
+        let of_keys = keys.grants().flat_map(|grant| grant.register.exact_names());
+        let declared = of_keys.chain(affinities.exact_names()).map(ServiceName::new).collect();
+        Reconfigure { routing: *routing, declared }
+    }
+
+    /// Puts another configuration in force; returns the parts of it that need a restart.
+    pub(crate) fn apply(&mut self, next: Config) -> Vec<&'static str> {
+        let restart = self.config.needs_restart(&next);
+        let Config { keys, limits, log_level, routing, affinities, drain_grace, .. } = next;
+        warn_of_expired(&keys);
+        self.config = Config {
+            keys: keys.in_place_of(&self.config.keys),
+            limits,
+            log_level,
+            routing,
+            affinities,
+            drain_grace,
+            ..self.config.clone()
+        };
+        let limits = &self.config.limits;
+        self.calls.resize(limits.calls_max);
+        self.gathering.resize(limits.gathered_bytes_max);
+        self.watches.resize(limits.health_watches_max);
+        self.door.resize(limits.connections_max, limits.connections_per_address_max);
+        // The table is only counted in: a panic in between leaves it usable.
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        guesses.resize(limits.bad_keys_per_minute_max);
+        self.limits.replace(limits.clone());
+        observe::log::set_level(log_level);
+        for credentials in self.config.listeners.iter().filter_map(|one| one.tls.as_ref()) {
+            credentials.look();
+        }
+        self.keys.send_replace(Arc::new(self.config.keys.clone()));
+        self.affinities.send_replace(Arc::new(self.config.affinities.clone()));
+        restart
+    }
+}
+
+/// A key whose time is up is no mistake: a restart must not fail for it.
+fn warn_of_expired(keys: &Keyring) {
+    for id in keys.expired(SystemTime::now()) {
+        log::warn!("key expired: key={id}");
+    }
+}
