@@ -19,7 +19,7 @@ use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
 use crate::grpc::wire::{Phase, Roles};
 use crate::in_force::{InForce, WireSettings};
 use crate::observe::tally::{self, Count, count};
-use crate::reload::Reloads;
+use crate::reload::{self, Reloads};
 use crate::tls::credentials::Credentials;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::id::WorkerId;
@@ -154,8 +154,11 @@ impl Gateway {
 
     /// Puts another configuration in force, as far as that goes without a restart.
     fn apply(&mut self, next: Config) {
+        let restart = match self.in_force.apply(next) {
+            Ok(restart) => restart,
+            Err(error) => return reload::refused(&error),
+        };
         count(Count::ConfigApplied);
-        let restart = self.in_force.apply(next);
         for worker in &self.workers {
             worker.registry.reconfigure(self.in_force.routing());
         }

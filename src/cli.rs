@@ -132,6 +132,9 @@ fn sources(path: &Path, explained: &Explained) -> String {
 
 /// Makes a key.
 pub(crate) fn new_key(id: &str) -> Result<ExitCode, String> {
+    if !config::is_id(id) {
+        return Err(format!("--id: {}", config::ID_RULE));
+    }
     let key = ApiKey::generate().map_err(|error| error.to_string())?;
     print(&format!(
         "The key, to be given to the service (it is shown only now):\n\n  {}\n\n\

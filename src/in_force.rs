@@ -10,7 +10,7 @@ use crate::actors::registry::Reconfigure;
 use crate::actors::worker::Worker;
 use crate::auth::Keyring;
 use crate::auth::guesses::Guesses;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::grpc::affinity::Affinities;
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::door::Door;
@@ -114,35 +114,31 @@ impl InForce {
     }
 
     /// Puts another configuration in force; returns the parts of it that need a restart.
-    pub(crate) fn apply(&mut self, next: Config) -> Vec<&'static str> {
-        let restart = self.config.needs_restart(&next);
-        let Config { keys, limits, log_level, routing, affinities, drain_grace, .. } = next;
-        warn_of_expired(&keys);
-        self.config = Config {
-            keys: keys.in_place_of(&self.config.keys),
-            limits,
-            log_level,
-            routing,
-            affinities,
-            drain_grace,
-            ..self.config.clone()
-        };
-        let limits = &self.config.limits;
+    ///
+    /// # Errors
+    ///
+    /// If it does not go together with those parts as they are. Nothing has changed then.
+    pub(crate) fn apply(&mut self, next: Config) -> Result<Vec<&'static str>, ConfigError> {
+        let (changed, restart) = self.config.changed_to(next)?;
+        self.config = changed;
+        let Config { keys, affinities, limits, log_level, listeners, .. } = &self.config;
+        self.keys.send_replace(Arc::new(keys.clone()));
+        self.affinities.send_replace(Arc::new(affinities.clone()));
         self.calls.resize(limits.calls_max);
         self.gathering.resize(limits.gathered_bytes_max);
         self.watches.resize(limits.health_watches_max);
         self.door.resize(limits.connections_max, limits.connections_per_address_max);
         // The table is only counted in: a panic in between leaves it usable.
-        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-        guesses.resize(limits.bad_keys_per_minute_max);
+        let guesses = self.guesses.lock();
+        guesses.unwrap_or_else(PoisonError::into_inner).resize(limits.bad_keys_per_minute_max);
         self.limits.replace(limits.clone());
-        observe::log::set_level(log_level);
-        for credentials in self.config.listeners.iter().filter_map(|one| one.tls.as_ref()) {
-            credentials.look();
+        observe::log::set_level(*log_level);
+        for credentials in listeners.iter().filter_map(|listener| listener.tls.clone()) {
+            // The files may be on a slow disk, and the sockets are accepted on this thread.
+            tokio::task::spawn_blocking(move || credentials.look());
         }
-        self.keys.send_replace(Arc::new(self.config.keys.clone()));
-        self.affinities.send_replace(Arc::new(self.config.affinities.clone()));
-        restart
+        warn_of_expired(keys);
+        Ok(restart)
     }
 }
 

@@ -48,18 +48,19 @@ fn serve(path: &Path) -> Result<ExitCode, String> {
     for warning in &config.warnings {
         log::warn!("configuration: {warning}");
     }
-    if config.needs_key_for_run() {
-        source = source.with_run_key(ApiKey::generate().map_err(|error| error.to_string())?);
-        config = source.read().map_err(refused)?;
-    }
+    let run_key = config
+        .needs_key_for_run()
+        .then(|| source.make_run_key(&mut config))
+        .transpose()
+        .map_err(|error| error.to_string())?;
     let system = actix_rt::System::new();
     let ended = system.block_on(async move {
         // Before anybody can know that it is up, and stop it.
         let no_signals = |error| format!("no signal handlers: {error}");
         let stop = stop_signals().map_err(no_signals)?;
-        let reloads = source.clone().watch().map_err(no_signals)?;
+        let reloads = source.watch().map_err(no_signals)?;
         let gateway = Gateway::start(config).await.map_err(|error| error.to_string())?;
-        announce(&gateway, source.run_key());
+        announce(&gateway, run_key.as_ref());
         Ok::<_, String>(gateway.run(stop, reloads).await)
     })?;
     Ok(match ended {

@@ -10,11 +10,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, spawn_blocking};
 
 use crate::auth::KeyGrant;
-use crate::auth::key::ApiKey;
+use crate::auth::key::{ApiKey, KeyError};
 use crate::config::{self, Config, ConfigError, Environment};
 use crate::observe::tally::{Count, count};
+use crate::tls::credentials::Credentials;
 
 /// How often the file is looked at. A change counts when it has stayed the same for one more look,
 /// so that a file is not read while it is being written: a removed key is gone within five seconds.
@@ -30,11 +32,16 @@ const RUN_KEY_ID: &str = "run";
 pub type Reloads = mpsc::Receiver<Box<Config>>;
 
 /// Where the configuration comes from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Source {
     path: PathBuf,
+    /// The version that was read last.
+    read: Option<Stamp>,
     /// Made for this run when no key was configured.
     run_key: Option<ApiKey>,
+    /// What the listeners show since the first reading. Their files are looked at by themselves: one
+    /// that is being renewed keeps nothing else from changing.
+    known: Option<Vec<Credentials>>,
 }
 
 /// What tells one version of a file from another.
@@ -45,10 +52,16 @@ struct Stamp {
     file: u64,
 }
 
+/// Counts and logs that a configuration was not put in force.
+pub fn refused(error: &ConfigError) {
+    count(Count::ConfigRefused);
+    log::error!("configuration refused, the old one stays: cause={}", error.in_a_line());
+}
+
 impl Source {
     /// A file.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), run_key: None }
+        Self { path: path.to_owned(), read: None, run_key: None, known: None }
     }
 
     /// Reads it. Without any key nobody could open a tunnel: the key of the run is added then.
@@ -56,25 +69,37 @@ impl Source {
     /// # Errors
     ///
     /// If the file cannot be read, and with every mistake in it.
-    pub fn read(&self) -> Result<Config, ConfigError> {
-        let mut config = config::load(&self.path, &Environment::of_process())?.config;
+    pub fn read(&mut self) -> Result<Config, ConfigError> {
+        // Before it is read: what changes meanwhile is then seen the next time.
+        self.read = stamp(&self.path);
+        let known = self.known.as_deref().unwrap_or_default();
+        let environment = Environment::of_process();
+        let mut config = config::load_beside(&self.path, &environment, known)?.config;
+        let shown =
+            || config.listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
+        self.known.get_or_insert_with(shown);
+        self.add_run_key(&mut config);
+        Ok(config)
+    }
+
+    /// Makes a key for a configuration that has none, now and when it is read again.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system has no random bytes to give.
+    pub fn make_run_key(&mut self, config: &mut Config) -> Result<ApiKey, KeyError> {
+        let key = ApiKey::generate()?;
+        self.run_key = Some(key.clone());
+        self.add_run_key(config);
+        Ok(key)
+    }
+
+    fn add_run_key(&self, config: &mut Config) {
         if let Some(key) = self.run_key.as_ref().filter(|_| config.needs_key_for_run()) {
             let grant = Arc::new(KeyGrant::unlimited(RUN_KEY_ID));
             // The ring is empty, and a made key is no sample.
             let _ = config.keys.add(key.digest(), &grant, None);
         }
-        Ok(config)
-    }
-
-    /// Gives a key to a configuration that has none, now and when it is read again.
-    #[must_use]
-    pub fn with_run_key(self, key: ApiKey) -> Self {
-        Self { run_key: Some(key), ..self }
-    }
-
-    /// The key made for this run.
-    pub fn run_key(&self) -> Option<&ApiKey> {
-        self.run_key.as_ref()
     }
 
     /// Starts to look at the file, and to wait for SIGHUP.
@@ -85,58 +110,64 @@ impl Source {
     pub fn watch(self) -> std::io::Result<Reloads> {
         let hang_up = signal(SignalKind::hangup())?;
         let (changed, reloads) = mpsc::channel(WAITING_MAX);
-        tokio::task::spawn_local(self.look(hang_up, changed));
+        tokio::task::spawn_local(async move {
+            if let Err(error) = self.look(hang_up, changed).await {
+                log::error!("configuration not looked at any more: cause={error}");
+            }
+        });
         Ok(reloads)
     }
 
-    async fn look(self, mut hang_up: Signal, changed: mpsc::Sender<Box<Config>>) {
-        let mut read = self.stamp();
-        let mut before = read.clone();
-        // What was wrong with the file, and may be mended in a file that it names.
-        let mut mistakes: Option<String> = None;
+    /// The file may be on a slow disk, and sockets are accepted on this thread: it is looked at and
+    /// read on others.
+    async fn look(
+        mut self,
+        mut hang_up: Signal,
+        changed: mpsc::Sender<Box<Config>>,
+    ) -> Result<(), JoinError> {
+        let mut before = self.read.clone();
         loop {
             let asked = tokio::select! {
                 _ = hang_up.recv() => true,
                 () = tokio::time::sleep(LOOK_INTERVAL) => false,
             };
-            let now = self.stamp();
-            let settled = now.is_some() && now == before && (now != read || mistakes.is_some());
-            before = now;
-            if asked || settled {
-                let is_new = asked || read != before;
-                read.clone_from(&before);
-                match self.read() {
+            let path = self.path.clone();
+            let now = spawn_blocking(move || stamp(&path)).await?;
+            let settled = now.is_some() && now == before && now != self.read;
+            before.clone_from(&now);
+            if asked && now.is_none() {
+                log::error!(
+                    "configuration refused, the old one stays: cause=there is no such file"
+                );
+            } else if asked || settled {
+                let (source, config) = spawn_blocking(move || {
+                    let config = self.read();
+                    (self, config)
+                })
+                .await?;
+                self = source;
+                match config {
                     Ok(config) => {
-                        mistakes = None;
                         if changed.send(Box::new(config)).await.is_err() {
-                            return;
+                            return Ok(());
                         }
                     }
-                    Err(error) => {
-                        let told = mistakes.replace(error.to_string());
-                        if is_new || told != mistakes {
-                            self.refuse(&error);
-                        }
-                    }
+                    Err(error) => refused(&error),
                 }
             }
         }
     }
+}
 
-    fn refuse(&self, error: &ConfigError) {
-        count(Count::ConfigRefused);
-        let (file, cause) = (self.path.display(), error.to_string().replace('\n', "; "));
-        log::error!("configuration refused, the old one stays: file={file} cause={cause}");
-    }
-
-    /// The version of the file that is there now; nothing while there is none.
-    fn stamp(&self) -> Option<Stamp> {
-        std::fs::metadata(&self.path).ok().map(|metadata| Stamp {
-            modified: metadata.modified().ok(),
-            bytes: metadata.len(),
-            file: file_number(&metadata),
-        })
-    }
+/// The version of the file that is there now; nothing while there is none. Only a file is looked at
+/// again: a pipe may be read once, at the start.
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+    Some(Stamp {
+        modified: metadata.modified().ok(),
+        bytes: metadata.len(),
+        file: file_number(&metadata),
+    })
 }
 
 fn file_number(metadata: &Metadata) -> u64 {

@@ -25,6 +25,8 @@ use key::{KeyDigest, SAMPLE_KEY};
 pub struct Keyring {
     places: HashMap<KeyDigest, Place>,
     grants: HashMap<String, Arc<KeyGrant>>,
+    /// Calls of `demo.Greeter` may go to who registered `Greeter`: who owns the one owns the other.
+    unqualified: bool,
 }
 
 /// A key on the ring.
@@ -51,15 +53,12 @@ pub struct Admission {
 }
 
 /// Why a key that was shown is good for nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadKey {
     /// The ring does not have it.
     Unknown,
     /// Its time is up.
-    Expired {
-        /// What the log calls it.
-        id: String,
-    },
+    Expired,
 }
 
 /// Why a name may not be registered with a key that is good.
@@ -91,6 +90,12 @@ impl Keyring {
     /// A ring without keys: nobody gets in.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether calls of `demo.Greeter` may go to who registered `Greeter`.
+    #[must_use]
+    pub fn matching_unqualified(self, unqualified: bool) -> Self {
+        Self { unqualified, ..self }
     }
 
     /// Puts a key on the ring, for as long as it is good.
@@ -146,13 +151,14 @@ impl Keyring {
     pub fn look_up(&self, credential: Credential, now: SystemTime) -> Result<Admission, BadKey> {
         let Place { grant, expires } = self.places.get(&credential.0).ok_or(BadKey::Unknown)?;
         if expires.is_some_and(|expires| expires <= now) {
-            return Err(BadKey::Expired { id: grant.id().to_owned() });
+            return Err(BadKey::Expired);
         }
         Ok(Admission { credential, grant: grant.clone(), expires: *expires })
     }
 
     /// Whether a name may be registered under this grant. A name that some key writes out in full
-    /// belongs to the keys that do; who came first makes no difference.
+    /// belongs to the keys that do, and so does any other under which its calls could be caught; who
+    /// came first makes no difference.
     ///
     /// # Errors
     ///
@@ -161,9 +167,20 @@ impl Keyring {
         if !grant.register.allows(name) {
             return Err(NotForThisKey::OutOfScope);
         }
-        let owned =
-            || self.grants.values().any(|other| !other.shared && other.register.names(name));
-        if !grant.register.names(name) && owned() { Err(NotForThisKey::Owned) } else { Ok(()) }
+        let mut others = self.grants.values().filter(|other| !other.shared);
+        if !grant.register.names(name) && others.any(|other| self.owns(other, name)) {
+            return Err(NotForThisKey::Owned);
+        }
+        Ok(())
+    }
+
+    fn owns(&self, grant: &KeyGrant, name: &str) -> bool {
+        let catches = |own: &str| match (own.rsplit_once('.'), name.rsplit_once('.')) {
+            (Some((_, last)), None) => last == name,
+            (None, Some((_, last))) => last == own,
+            (None, None) | (Some(_), Some(_)) => false,
+        };
+        grant.register.names(name) || self.unqualified && grant.register.exact_names().any(catches)
     }
 
     /// The ring in place of an older one, whose count of calls in flight goes on under the same id.
@@ -289,8 +306,7 @@ mod tests {
         let admission = ring.check(old.reveal().as_bytes(), NOW).unwrap();
         assert!(Arc::ptr_eq(&admission.grant, &bots));
         let later = NOW + Duration::from_secs(1);
-        let expired = BadKey::Expired { id: "bots".to_owned() };
-        assert_eq!(ring.look_up(admission.credential, later).unwrap_err(), expired);
+        assert_eq!(ring.look_up(admission.credential, later).unwrap_err(), BadKey::Expired);
         assert!(ring.check(new.reveal().as_bytes(), later).is_ok());
         assert_eq!(ring.expired(later), Vec::<&str>::new(), "one of the two is good");
     }
@@ -322,6 +338,25 @@ mod tests {
         assert_eq!(ring.may_register(&anybody, "demo.Open"), Ok(()), "it is shared");
         assert_eq!(ring.may_register(&anybody, "demo.Other"), Ok(()), "nobody owns it");
         assert_eq!(ring.may_register(&owner, "demo.Open"), Err(NotForThisKey::OutOfScope));
+    }
+
+    #[test]
+    fn who_owns_a_name_owns_it_with_and_without_its_package_where_both_are_the_same() {
+        let (full, last) = (grant("full", &["demo.Echo"]), grant("last", &["Chat"]));
+        let anybody = grant("anybody", &["*"]);
+        let named = grant("named", &["Echo"]);
+        for (unqualified, expected) in [(true, Err(NotForThisKey::Owned)), (false, Ok(()))] {
+            let mut ring = Keyring::new().matching_unqualified(unqualified);
+            for grant in [&full, &last, &anybody, &named] {
+                ring.add(ApiKey::generate().unwrap().digest(), grant, None).unwrap();
+            }
+            assert_eq!(ring.may_register(&anybody, "room.Chat"), expected);
+            assert_eq!(ring.may_register(&named, "Echo"), Ok(()), "it is written out");
+        }
+        let mut ring = Keyring::new().matching_unqualified(true);
+        ring.add(ApiKey::generate().unwrap().digest(), &full, None).unwrap();
+        assert_eq!(ring.may_register(&anybody, "Echo"), Err(NotForThisKey::Owned));
+        assert_eq!(ring.may_register(&anybody, "other.Echo"), Ok(()));
     }
 
     #[test]

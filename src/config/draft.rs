@@ -14,6 +14,7 @@ use super::{Config, ConfigError, Environment, Listener};
 use super::{KEY_VARIABLE, keys, listeners, patterns, services, tls};
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
+use crate::tls::credentials::Credentials;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::liveness::Patience;
 
@@ -23,26 +24,30 @@ pub(super) struct Draft<'e> {
     pub(super) environment: &'e Environment,
     pub(super) mistakes: Mistakes,
     pub(super) warnings: Vec<Mistake>,
+    /// Certificates that are in use: files that are named alike are not read again.
+    pub(super) known: &'e [Credentials],
 }
 
 impl TryFrom<Draft<'_>> for Config {
     type Error = ConfigError;
 
     fn try_from(draft: Draft<'_>) -> Result<Self, ConfigError> {
-        let Draft { file, environment, mut mistakes, warnings } = draft;
-        let listeners = listeners::used(file.listeners, &mut mistakes);
+        let Draft { file, environment, known, mut mistakes, warnings } = draft;
+        let listeners = listeners::used(file.listeners, known, &mut mistakes);
         let require_caller_key = file.callers.0.require_key.unwrap_or_else(|| {
             listeners.iter().any(|listener| listener.callers && !listener.is_loopback())
         });
         let limits = file.limits.0.used(&mut mistakes);
         patterns::check(file.keys.as_deref(), &limits, &mut mistakes);
+        let routing = routing(&file.routing.0);
         let config = Self {
             listeners,
             workers: workers(file.workers, &mut mistakes),
-            keys: keys::used(file.keys, environment, &mut mistakes),
+            keys: keys::used(file.keys, environment, &mut mistakes)
+                .matching_unqualified(routing.match_unqualified),
             require_caller_key,
             connection_age: connection_age(&file.callers.0),
-            routing: routing(&file.routing.0),
+            routing,
             affinities: services::used(file.routing.0.services, &mut mistakes),
             heartbeat: heartbeat(&file.heartbeat.0, &mut mistakes),
             keepalive: keepalive(&file.keepalive.0, &mut mistakes),
@@ -51,14 +56,15 @@ impl TryFrom<Draft<'_>> for Config {
             log_level: level(file.log.0.level),
             warnings,
         };
-        check_someone_gets_in(&config, &mut mistakes);
-        tls::check_names_are_asked_for(&config, &mut mistakes);
-        if mistakes.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::Mistakes(mistakes.into_list()))
-        }
+        check_across(&config, &mut mistakes);
+        mistakes.none_or(config).map_err(ConfigError::Mistakes)
     }
+}
+
+/// What must hold between fields of different sections.
+pub(super) fn check_across(config: &Config, mistakes: &mut Mistakes) {
+    check_someone_gets_in(config, mistakes);
+    tls::check_names_are_asked_for(config, mistakes);
 }
 
 fn workers(written: Option<Count>, mistakes: &mut Mistakes) -> NonZeroUsize {

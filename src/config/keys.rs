@@ -23,6 +23,9 @@ pub const KEY_VARIABLE: &str = "ADIT_API_KEY";
 /// The id of the key in [`KEY_VARIABLE`].
 pub const KEY_VARIABLE_ID: &str = "env";
 
+/// What an id is made of.
+pub const ID_RULE: &str = "must be 1 to 64 letters, digits, `-`, `_` and `.`";
+
 /// Ids appear in every log line about a tunnel, so they are short and plain.
 const ID_BYTES_MAX: usize = 64;
 
@@ -125,6 +128,12 @@ fn grant(path: &str, id: &str, key: &KeyFile, mistakes: &mut Mistakes) -> KeyGra
     }
 }
 
+/// Whether a key can be called so.
+pub fn is_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(plain)
+}
+
 /// The id, if it can be used. `ids` says which are taken, and by whom.
 fn id(
     path: &str,
@@ -139,10 +148,8 @@ fn id(
         }
         return None;
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if id.is_empty() || id.len() > ID_BYTES_MAX || !id.bytes().all(plain) {
-        let text = "must be 1 to 64 letters, digits, `-`, `_` and `.`";
-        mistakes.add(path_of_id, text);
+    if !is_id(id) {
+        mistakes.add(path_of_id, ID_RULE);
         return None;
     }
     if let Some(other) = ids.get(id) {

@@ -7,12 +7,18 @@ use super::file::{List, ListenerFile, Role};
 use super::mistakes::Mistakes;
 use super::shapes::Section;
 use super::tls;
+use crate::tls::credentials::Credentials;
 
 /// More listeners than this is a slip: a gateway needs one or two, and a few more for IPv6.
 const LISTENERS_MAX: usize = 64;
 
 /// Joins the listeners as written to the listeners as used.
-pub(super) fn used(written: List<Section<ListenerFile>>, mistakes: &mut Mistakes) -> Vec<Listener> {
+/// `known` certificates are in use already.
+pub(super) fn used(
+    written: List<Section<ListenerFile>>,
+    known: &[Credentials],
+    mistakes: &mut Mistakes,
+) -> Vec<Listener> {
     let Some(written) = written else {
         return vec![Listener::default()];
     };
@@ -23,7 +29,7 @@ pub(super) fn used(written: List<Section<ListenerFile>>, mistakes: &mut Mistakes
     let mut listeners: Vec<(String, Listener)> = Vec::new();
     for (index, listener) in written.into_iter().enumerate() {
         let path = format!("listeners[{index}]");
-        let listener = listener.and_then(|listener| used_one(&path, &listener.0, mistakes));
+        let listener = listener.and_then(|listener| used_one(&path, &listener.0, known, mistakes));
         let Some(listener) = listener else { continue };
         if let Some((other, _)) = listeners.iter().find(|(_, other)| overlap(other, &listener)) {
             let text = format_args!("{} is taken by {other}", listener.address);
@@ -36,10 +42,15 @@ pub(super) fn used(written: List<Section<ListenerFile>>, mistakes: &mut Mistakes
     listeners
 }
 
-fn used_one(path: &str, written: &ListenerFile, mistakes: &mut Mistakes) -> Option<Listener> {
+fn used_one(
+    path: &str,
+    written: &ListenerFile,
+    known: &[Credentials],
+    mistakes: &mut Mistakes,
+) -> Option<Listener> {
     let (callers, tunnels) = roles(&format!("{path}.serves"), written.serves.as_deref(), mistakes);
     let tls = written.tls.as_ref();
-    let tls = tls.and_then(|tls| tls::used(&format!("{path}.tls"), &tls.0, mistakes));
+    let tls = tls.and_then(|tls| tls::used(&format!("{path}.tls"), &tls.0, known, mistakes));
     for (name, asked) in [("health", written.health), ("reflection", written.reflection)] {
         if asked == Some(true) && !callers {
             mistakes
@@ -193,7 +204,7 @@ mod tests {
 
     fn read(text: &str) -> (Vec<Listener>, Vec<String>) {
         let mut mistakes = Mistakes::default();
-        let listeners = used(serde_json::from_str(text).unwrap(), &mut mistakes);
+        let listeners = used(serde_json::from_str(text).unwrap(), &[], &mut mistakes);
         (listeners, mistakes.into_list().iter().map(ToString::to_string).collect())
     }
 }

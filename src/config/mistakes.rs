@@ -71,6 +71,11 @@ impl Mistakes {
         self.found.is_empty()
     }
 
+    /// What was made of the file, if nothing is wrong with it.
+    pub(super) fn none_or<T>(self, made: T) -> Result<T, Vec<Mistake>> {
+        if self.is_empty() { Ok(made) } else { Err(self.into_list()) }
+    }
+
     pub(super) fn into_list(self) -> Vec<Mistake> {
         let Self { found, variables } = self;
         found.into_iter().map(|mistake| under_variable(mistake, &variables)).collect()

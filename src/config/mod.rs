@@ -38,7 +38,7 @@ use log::LevelFilter;
 
 pub use environment::Environment;
 pub use explained::{Explained, Source};
-pub use keys::{KEY_VARIABLE, KEY_VARIABLE_ID};
+pub use keys::{ID_RULE, KEY_VARIABLE, KEY_VARIABLE_ID, is_id};
 pub use mistakes::Mistake;
 
 use crate::auth::Keyring;
@@ -51,6 +51,9 @@ use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::Patience;
 use draft::Draft;
 use mistakes::Mistakes;
+
+/// Mistakes that one line of the log has room for.
+const TOLD_IN_A_LINE_MAX: usize = 5;
 
 /// gRPC's registered port is 50051.
 const PORT: u16 = 50051;
@@ -124,11 +127,24 @@ pub enum ConfigError {
 ///
 /// Fails if the file cannot be read, and with every mistake there is in it and in the environment.
 pub fn load(path: &Path, environment: &Environment) -> Result<Explained, ConfigError> {
+    load_beside(path, environment, &[])
+}
+
+/// The same while these certificates are in use: their files are not read again.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_beside(
+    path: &Path,
+    environment: &Environment,
+    known: &[Credentials],
+) -> Result<Explained, ConfigError> {
     let text = text::read(path);
     let text = text.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let mut mistakes = Mistakes::default();
     match mistakes.note("", text) {
-        Some(text) => explain(&text, environment),
+        Some(text) => explain_beside(&text, environment, known),
         None => Err(ConfigError::Mistakes(mistakes.into_list())),
     }
 }
@@ -149,6 +165,14 @@ pub fn parse(text: &str, environment: &Environment) -> Result<Config, ConfigErro
 ///
 /// As [`parse`].
 pub fn explain(text: &str, environment: &Environment) -> Result<Explained, ConfigError> {
+    explain_beside(text, environment, &[])
+}
+
+fn explain_beside(
+    text: &str,
+    environment: &Environment,
+    known: &[Credentials],
+) -> Result<Explained, ConfigError> {
     let mut mistakes = Mistakes::default();
     let Some(mut written) = json::read(text, &mut mistakes) else {
         return Err(ConfigError::Mistakes(mistakes.into_list()));
@@ -158,7 +182,7 @@ pub fn explain(text: &str, environment: &Environment) -> Result<Explained, Confi
     let warnings = variables::unknown(&written, environment, &variables);
     match reading::read(&mut written, &mut mistakes) {
         Some(file) => {
-            let config = Draft { file, environment, mistakes, warnings }.try_into()?;
+            let config = Draft { file, environment, known, mistakes, warnings }.try_into()?;
             Ok(Explained { config, written, variables })
         }
         None => Err(ConfigError::Mistakes(mistakes.into_list())),
@@ -172,8 +196,31 @@ impl Config {
         self.keys.is_empty()
     }
 
-    /// The parts in which `next` differs and which only a restart changes.
-    pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
+    /// This configuration with what `next` changes in it, as far as that goes without a restart; and
+    /// the names of the parts that need one.
+    ///
+    /// # Errors
+    ///
+    /// If the two do not go together: a key may ask for what only a new listener would have.
+    pub fn changed_to(&self, next: Self) -> Result<(Self, Vec<&'static str>), ConfigError> {
+        let restart = self.needs_restart(&next);
+        let Self { keys, limits, log_level, routing, affinities, drain_grace, warnings, .. } = next;
+        let changed = Self {
+            keys: keys.in_place_of(&self.keys),
+            limits,
+            log_level,
+            routing,
+            affinities,
+            drain_grace,
+            warnings,
+            ..self.clone()
+        };
+        let mut mistakes = Mistakes::default();
+        draft::check_across(&changed, &mut mistakes);
+        mistakes.none_or((changed, restart)).map_err(ConfigError::Mistakes)
+    }
+
+    fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
         let parts = [
             ("listeners", self.listeners == next.listeners),
             ("workers", self.workers == next.workers),
@@ -197,6 +244,23 @@ impl Default for Listener {
     fn default() -> Self {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
         Self { address, callers: true, tunnels: true, health: true, reflection: true, tls: None }
+    }
+}
+
+impl ConfigError {
+    /// What is wrong, in one line: the first mistakes, and how many more there are.
+    pub fn in_a_line(&self) -> String {
+        match self {
+            Self::Mistakes(mistakes) => {
+                let told: Vec<String> =
+                    mistakes.iter().take(TOLD_IN_A_LINE_MAX).map(ToString::to_string).collect();
+                match mistakes.len().saturating_sub(TOLD_IN_A_LINE_MAX) {
+                    0 => told.join("; "),
+                    more => format!("{}; {more} more, see `adit check`", told.join("; ")),
+                }
+            }
+            Self::Read { .. } => self.to_string(),
+        }
     }
 }
 

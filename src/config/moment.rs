@@ -26,8 +26,9 @@ impl Moment {
             return text.parse().ok().map(Self);
         }
         let day: Date = text.parse().ok()?;
-        let next = day.checked_add(1.day()).ok()?;
-        Some(Self(next.to_zoned(TimeZone::UTC).ok()?.timestamp()))
+        // After the last day there is, nothing expires.
+        let next = day.checked_add(1.day()).and_then(|next| next.to_zoned(TimeZone::UTC));
+        Some(Self(next.map_or(Timestamp::MAX, |next| next.timestamp())))
     }
 }
 
@@ -69,6 +70,7 @@ mod tests {
         let written = |text: &str| Moment::parse(text).unwrap().to_string();
         assert_eq!(written("2027-03-31"), "2027-04-01T00:00:00Z");
         assert_eq!(written("2027-12-31"), "2028-01-01T00:00:00Z");
+        assert_eq!(written("9999-12-31"), Timestamp::MAX.to_string());
         assert_eq!(written("2027-03-31T12:00:00Z"), "2027-03-31T12:00:00Z");
         assert_eq!(written("2027-03-31T12:00:00+02:00"), "2027-03-31T10:00:00Z");
     }

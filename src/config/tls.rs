@@ -8,8 +8,14 @@ use crate::auth::certificate::CertificatePattern;
 use crate::tls::credentials::Credentials;
 use crate::tls::files::{Settings, Unusable};
 
-/// Reads the files that are named; what is wrong with them is a mistake of the field.
-pub(super) fn used(path: &str, written: &TlsFile, mistakes: &mut Mistakes) -> Option<Credentials> {
+/// Reads the files that are named, unless they are those of `known` certificates; what is wrong with
+/// them is a mistake of the field.
+pub(super) fn used(
+    path: &str,
+    written: &TlsFile,
+    known: &[Credentials],
+    mistakes: &mut Mistakes,
+) -> Option<Credentials> {
     let required = [("certificate", &written.certificate), ("key", &written.key)];
     for (field, _) in required.into_iter().filter(|(_, file)| file.is_none()) {
         let path = format!("{path}.{field}");
@@ -27,6 +33,9 @@ pub(super) fn used(path: &str, written: &TlsFile, mistakes: &mut Mistakes) -> Op
         client_ca: written.client_ca.as_ref().map(Into::into),
         reload_interval,
     };
+    if let Some(same) = known.iter().find(|known| known.settings() == &settings) {
+        return Some(same.clone());
+    }
     let unusable = match Credentials::load(settings) {
         Ok(credentials) => return Some(credentials),
         Err(unusable) => unusable,

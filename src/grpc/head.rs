@@ -80,7 +80,7 @@ pub fn check_key(
     let admission = wire.keys.borrow().check(key.as_bytes(), SystemTime::now());
     let admission = admission.map_err(|bad| match bad {
         BadKey::Unknown => Failure::BadCredentials,
-        BadKey::Expired { .. } => Failure::ExpiredCredentials,
+        BadKey::Expired => Failure::ExpiredCredentials,
     })?;
     if !admission.grant.admits_certificate(&shared.certificate) {
         count(Count::AuthFailed);

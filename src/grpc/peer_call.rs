@@ -195,7 +195,7 @@ impl PeerCalls {
         let admission = self.wire.keys.borrow().look_up(self.credential, SystemTime::now());
         admission.map(|admission| admission.grant).map_err(|bad| match bad {
             BadKey::Unknown => Failure::BadCredentials,
-            BadKey::Expired { .. } => Failure::ExpiredCredentials,
+            BadKey::Expired => Failure::ExpiredCredentials,
         })
     }
 

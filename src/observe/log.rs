@@ -22,7 +22,7 @@ const VARIABLE: &str = "RUST_LOG";
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The lines of this process, once it logs.
-static LINES: OnceLock<Lines> = OnceLock::new();
+static LINES: OnceLock<&'static Lines> = OnceLock::new();
 
 /// Starts logging, once. `RUST_LOG` wins over the configured level. A thread does the writing, so that
 /// no call ever waits for stderr; [`finish`] waits for the thread.
@@ -37,17 +37,19 @@ pub fn start(level: LevelFilter) -> io::Result<()> {
         Err(_) => filter.filter_level(LevelFilter::Trace),
     };
     let filter = filter.build();
-    log::set_max_level(filter.filter());
-    set_level(level);
-    let lines = LINES.get_or_init(Lines::default);
-    log::set_boxed_logger(Box::new(Logger { filter, lines })).map_err(io::Error::other)?;
-    panic::set_hook(Box::new(log_panic));
+    // The thread first: what is said without it would wait for ever.
+    let lines: &'static Lines = Box::leak(Box::default());
     let mut writer = Writer::new(lines, io::stderr(), Instant::now());
     thread::Builder::new().name("log".to_owned()).spawn(move || {
         loop {
             writer.step();
         }
     })?;
+    log::set_max_level(filter.filter());
+    set_level(level);
+    log::set_boxed_logger(Box::new(Logger { filter, lines })).map_err(io::Error::other)?;
+    LINES.get_or_init(|| lines);
+    panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 

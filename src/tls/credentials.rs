@@ -76,6 +76,11 @@ impl Credentials {
         &self.0.warnings
     }
 
+    /// Where they come from.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
     /// Whether clients must show a certificate.
     pub fn asks_clients(&self) -> bool {
         self.0.settings.client_ca.is_some()

@@ -119,3 +119,16 @@ def test_the_key_of_the_run_stays_when_the_file_changes(start_gateway, start_pee
     # A key of the configuration takes its place.
     changed(gateway, keys=[entry("one", KEY)])
     eventually(lambda: peer.stream.done(), "the end of its tunnel")
+
+
+def test_a_pipe_in_place_of_the_file_holds_up_nobody(start_gateway, start_peer):
+    gateway = start_gateway()
+    peer = start_peer(gateway)
+    gateway.config_path.unlink()
+    os.mkfifo(gateway.config_path)
+    gateway.signal(signal.SIGHUP)
+    gateway.line("configuration refused, the old one stays:")
+    call = gateway.caller().Greet.future(greet(), timeout=PATIENCE_SECONDS)
+    peer.answers(peer.receives("request"), hello())
+    assert call.result(PATIENCE_SECONDS) == hello()
+    assert gateway.stop() == 0

@@ -68,7 +68,7 @@ fn judge(
     let admission = ring.check(api_key.as_bytes(), SystemTime::now());
     let Admission { credential, grant, .. } = admission.map_err(|bad| match bad {
         BadKey::Unknown => TunnelEnd::BadKey,
-        BadKey::Expired { .. } => TunnelEnd::KeyExpired,
+        BadKey::Expired => TunnelEnd::KeyExpired,
     })?;
     if !grant.admits_certificate(&shared.certificate) {
         count(Count::AuthFailed);

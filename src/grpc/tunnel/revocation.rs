@@ -58,7 +58,7 @@ fn judge(
 ) -> Result<Option<SystemTime>, TunnelEnd> {
     let admission = ring.look_up(credential, now).map_err(|bad| match bad {
         BadKey::Unknown => TunnelEnd::KeyRevoked,
-        BadKey::Expired { .. } => TunnelEnd::KeyExpired,
+        BadKey::Expired => TunnelEnd::KeyExpired,
     })?;
     if !admission.grant.admits_certificate(certificate) {
         return Err(TunnelEnd::CertificateMismatch);
