@@ -13,7 +13,9 @@ use crate::tunnel::failure::Failure;
 use crate::tunnel::limits::Limits;
 
 use super::registry::Outcome;
-use super::traffic::{Ending, MESSAGE_OVERHEAD_BYTES, Message, MetadataLimit, Part, Room, append};
+use super::traffic::{
+    Ending, MESSAGE_OVERHEAD_BYTES, Message, MetadataLimit, Part, RequestHead, Room, append,
+};
 
 /// Status details travel in the trailers, wherever a peer puts them.
 const DETAILS: &str = "grpc-status-details-bin";
@@ -69,12 +71,12 @@ pub struct Answering {
 
 impl Answering {
     /// An answer of which nothing has come.
-    pub fn new(caller: Recipient<Outcome>, unread: Allowance, limits: &Limits) -> Self {
+    pub fn new(caller: Recipient<Outcome>, head: &RequestHead, limits: &Limits) -> Self {
         Self {
             caller,
             answer: Answer::new(limits.message_bytes_max),
-            buffer: Allowance::new(limits.call_buffer_bytes_max),
-            unread,
+            buffer: head.call_buffer.clone(),
+            unread: head.unread.clone(),
             gathered: Room::default(),
             kept: HeaderMap::new(),
             metadata: MetadataLimit::of(limits),
@@ -173,7 +175,7 @@ fn move_details(from: &mut HeaderMap, to: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::testing::probe;
+    use crate::actors::testing::{head_under, probe};
     use crate::tunnel::answer::Form;
     use bytes::Bytes;
 
@@ -216,7 +218,7 @@ mod tests {
     async fn what_a_slow_caller_holds_is_bounded_and_comes_back() {
         let (probe, _) = probe();
         let limits = Limits { call_buffer_bytes_max: 1_000, ..Limits::default() };
-        let mut answering = Answering::new(probe, Allowance::new(usize::MAX), &limits);
+        let mut answering = Answering::new(probe, &head_under(&limits), &limits);
         let buffer = Allowance::new(10_000);
         let more = Form::Stream { end: false };
         let held = answering.step(frame(more, "abc", &[]), &buffer).unwrap();
@@ -246,13 +248,13 @@ mod tests {
         let more = || frame(Form::Stream { end: false }, "", &[]);
         let mut held = Vec::new();
         for _ in 0..5 {
-            let mut hog = Answering::new(probe().0, Allowance::new(usize::MAX), &limits);
+            let mut hog = Answering::new(probe().0, &head_under(&limits), &limits);
             while let Ok(part) = hog.step(more(), &buffer) {
                 held.push(part);
             }
         }
         assert!(buffer.free() > 0);
-        let mut innocent = Answering::new(probe().0, Allowance::new(usize::MAX), &limits);
+        let mut innocent = Answering::new(probe().0, &head_under(&limits), &limits);
         assert!(innocent.step(more(), &buffer).is_ok());
     }
 
@@ -261,7 +263,7 @@ mod tests {
         let limits = Limits { metadata_entries_max: 2, ..Limits::default() };
         let headers = [("a", "1"), ("b", "2"), ("c", "3")];
         let buffer = Allowance::new(limits.tunnel_buffer_bytes_max);
-        let mut answering = Answering::new(probe().0, Allowance::new(usize::MAX), &limits);
+        let mut answering = Answering::new(probe().0, &head_under(&limits), &limits);
         let refused = answering.step(frame(Form::Whole, "", &headers), &buffer);
         assert_eq!(refused.unwrap_err(), Failure::MetadataTooLarge);
     }
@@ -269,7 +271,7 @@ mod tests {
     fn answering() -> (Answering, Allowance) {
         let limits = Limits::default();
         (
-            Answering::new(probe().0, Allowance::new(usize::MAX), &limits),
+            Answering::new(probe().0, &head_under(&limits), &limits),
             Allowance::new(limits.tunnel_buffer_bytes_max),
         )
     }

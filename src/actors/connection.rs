@@ -178,6 +178,7 @@ pub struct Connection {
     down: Down,
     heard: LastSeen,
     sent: LastSeen,
+    drain_when_open: Option<DrainTunnel>,
     surroundings: Surroundings,
     farewell: Farewell,
 }
@@ -239,6 +240,7 @@ impl Connection {
             down,
             heard,
             sent,
+            drain_when_open: None,
             surroundings,
             farewell,
         }
@@ -329,6 +331,9 @@ impl Handler<TunnelOpened> for Connection {
             beat: ctx.address().recipient(),
             close: ctx.address().recipient(),
         });
+        if let Some(drain) = self.drain_when_open.take() {
+            ctx.notify(drain);
+        }
     }
 }
 
@@ -338,8 +343,7 @@ impl Handler<Carry> for Connection {
     fn handle(&mut self, Carry { request, head, frame, opening }: Carry, _: &mut Self::Context) {
         let is_opening = opening.is_some();
         if let Some(caller) = opening {
-            let answering =
-                Answering::new(caller, head.unread.clone(), &self.surroundings.limits.now());
+            let answering = Answering::new(caller, &head, &self.surroundings.limits.now());
             self.calls.insert(request, answering);
         }
         // What a caller says after the answer is complete has nowhere to go.
@@ -430,6 +434,11 @@ impl Handler<DrainTunnel> for Connection {
     type Result = ();
 
     fn handle(&mut self, DrainTunnel { ask }: DrainTunnel, ctx: &mut Self::Context) {
+        if !self.down.is_open() {
+            // The peer hears of it after it has heard that it is connected.
+            self.drain_when_open = Some(DrainTunnel { ask });
+            return;
+        }
         match ask {
             Some(grace) if self.abilities.drains => {
                 self.down.push_control(Outgoing::Drain { grace });

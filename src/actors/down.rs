@@ -52,6 +52,11 @@ impl Down {
         self.push_control(Outgoing::Connected);
     }
 
+    /// Whether the peer has been told so.
+    pub fn is_open(&self) -> bool {
+        self.shared.opened.get()
+    }
+
     /// Adds a heartbeat, unless something waits that shows as well that this end is alive.
     pub fn push_heartbeat(&self) {
         if self.shared.outbox.borrow().is_empty() {

@@ -63,9 +63,9 @@ pub struct Registry {
     /// The calls that wait here for a tunnel, and when the first of them will have waited enough.
     waiting: Waiting<Waiter>,
     waiting_room: WaitingRoom,
-    wait_for_tunnel: Duration,
     wait_end: Option<(Instant, SpawnHandle)>,
-    draining: bool,
+    /// What the tunnels of this worker were told last, once the gateway stops.
+    draining: Option<Drain>,
     sweep: Option<SpawnHandle>,
     /// State of the generator that breaks ties between tunnels (splitmix64: quality does not
     /// matter, speed does).
@@ -98,9 +98,8 @@ impl Registry {
             changes: watch::Sender::new(()),
             waiting: Waiting::new(),
             waiting_room: waiting_room.clone(),
-            wait_for_tunnel: routing.wait_for_tunnel,
             wait_end: None,
-            draining: false,
+            draining: None,
             sweep: None,
             coin: worker.0 as u64,
             _farewell: PermanentFarewell { kind: "registry", died },
@@ -108,7 +107,7 @@ impl Registry {
     }
 
     fn admit(&mut self, offer: &OfferTunnel) -> Result<Vec<Service>, Rejection> {
-        if self.draining {
+        if self.draining.is_some() {
             return Err(Rejection::Draining);
         }
         self.quota.enter(&offer.line.key, &offer.services, &self.limits.now())
@@ -163,14 +162,19 @@ impl Handler<Meet> for Registry {
 impl Handler<Reconfigure> for Registry {
     type Result = ();
 
-    fn handle(&mut self, message: Reconfigure, _: &mut Self::Context) {
+    fn handle(&mut self, message: Reconfigure, ctx: &mut Self::Context) {
         let limits = self.limits.now();
         let Reconfigure { routing, declared } = message;
-        self.wait_for_tunnel = routing.wait_for_tunnel;
         self.directory.reconfigure(routing, limits.names_remembered_max, declared);
         self.board.reconfigure(limits.calls_per_tunnel_max, limits.cancel_timeout);
-        // A name may be known now, or no more.
+        drop(limits);
+        // A name may be known now, or no more, or served that was not; slots may be due earlier.
         self.changes.send_replace(());
+        self.release_waiting(ctx);
+        if let Some(timer) = self.sweep.take() {
+            ctx.cancel_future(timer);
+        }
+        self.arm_sweep(ctx);
     }
 }
 
@@ -199,6 +203,10 @@ impl Handler<AttachTunnel> for Registry {
         let AttachTunnel { tunnel, worker, services, streams, line, arrival: _arrival } = message;
         if worker == self.worker {
             self.board.attach(tunnel);
+        }
+        if let Some(drain) = self.draining.filter(|_| worker == self.worker) {
+            // It was admitted just before.
+            line.drained(drain);
         }
         let entry = Entry { worker, services, streams, standing: Standing::Ready, line };
         self.directory.attach(tunnel, entry);
@@ -239,7 +247,9 @@ impl Handler<SetStanding> for Registry {
         if message.announced {
             self.directory.set_standing(message.tunnel, message.standing);
             self.changes.send_replace(());
-            self.release_waiting(ctx);
+            if message.standing == Standing::Ready {
+                self.release_waiting(ctx);
+            }
         } else {
             self.announce(self.worker, &SetStanding { announced: true, ..message });
         }
@@ -284,7 +294,7 @@ impl Handler<TakeBack> for Registry {
         let caller = self.board.answer(request, tunnel);
         self.publish(tunnel);
         let Some(caller) = caller else { return };
-        if self.draining {
+        if self.draining.is_some() {
             caller.do_send(Outcome::Refused(Failure::Draining));
         } else if first.is_last() {
             count(Count::CallPutThroughAgain);
@@ -349,15 +359,10 @@ impl Handler<Drain> for Registry {
     type Result = ();
 
     fn handle(&mut self, drain: Drain, ctx: &mut Self::Context) {
-        self.draining = true;
+        self.draining = Some(drain);
         self.refuse_waiting(Failure::Draining, ctx);
         for entry in self.directory.entries().filter(|entry| entry.worker == self.worker) {
-            let Line { close, drain: leave, .. } = &*entry.line;
-            match drain {
-                Drain::Begin(grace) => leave.do_send(DrainTunnel { ask: Some(grace) }),
-                Drain::Finish => leave.do_send(DrainTunnel { ask: None }),
-                Drain::Cut => close.do_send(CloseTunnel(TunnelEnd::Draining)),
-            }
+            entry.line.drained(drain);
         }
     }
 }

@@ -11,7 +11,7 @@
 mod travel;
 
 pub(crate) use travel::{
-    answer, answer_frame, failure_in, head, head_within, message, more, text_of,
+    answer, answer_frame, failure_in, head, head_under, head_within, message, more, text_of,
 };
 
 use std::sync::Arc;

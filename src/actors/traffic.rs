@@ -3,7 +3,7 @@
 //! Payloads are `Bytes` and move without being copied. Room that a message takes somewhere travels
 //! with it and is given back when the message is dropped, on whatever road.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -39,6 +39,10 @@ pub struct RequestHead {
     pub only: Option<Witness>,
     /// What the caller's connection, with all its calls, holds of answers that it has not taken.
     pub unread: Allowance,
+    /// What may be held of the call's own answer. The queue of its parts is as long as that allows.
+    pub call_buffer: Allowance,
+    /// Until when it waits for a tunnel, once it does: longer in no case, however often one goes.
+    pub wait_end: OnceLock<Instant>,
     /// The call's place among those of its caller's key, for as long as anybody needs the head.
     pub slot_of_key: Option<Hold>,
 }

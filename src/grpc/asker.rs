@@ -25,7 +25,7 @@ impl Asker {
         if matches!(grant, Err(Failure::BadCredentials)) {
             refused_key::shown("call", shared.remote, wire).await;
         }
-        Self(grant)
+        Self(grant.map(|admission| admission.map(|admission| admission.grant)))
     }
 
     /// Which services it may hear of.

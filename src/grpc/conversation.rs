@@ -6,10 +6,9 @@ use tokio::sync::mpsc;
 
 use crate::actors::credit::Credit;
 use crate::actors::pending::{PendingHandle, Reply};
-use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Part};
+use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Part, RequestHead};
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
-use crate::tunnel::limits::Limits;
 
 /// Replies beside parts of the answer that one call may get.
 const CONTROL_REPLIES: usize = 4;
@@ -45,10 +44,10 @@ pub enum Licence {
     Finish,
 }
 
-/// The queue of a caller's replies. It holds as many as the buffers' bytes can ever allow, so it
-/// is never full.
-pub fn replies(limits: &Limits) -> (mpsc::Sender<Reply>, mpsc::Receiver<Reply>) {
-    mpsc::channel(limits.call_buffer_bytes_max / MESSAGE_OVERHEAD_BYTES + CONTROL_REPLIES)
+/// The queue of a caller's replies. It holds as many as the call's buffer can ever allow, so it is
+/// never full.
+pub fn replies(head: &RequestHead) -> (mpsc::Sender<Reply>, mpsc::Receiver<Reply>) {
+    mpsc::channel(head.call_buffer.limit() / MESSAGE_OVERHEAD_BYTES + CONTROL_REPLIES)
 }
 
 /// The queue of a caller's licences: three at most, and the last is not waited for.

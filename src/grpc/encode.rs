@@ -15,6 +15,7 @@ use crate::actors::traffic::{Ending, Message, Part, RequestHead, append};
 use crate::tunnel::call::Frame;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::RequestId;
+use crate::tunnel::limits::Limits;
 
 use super::features::Features;
 use super::framing::{PREFIX_BYTES, put_prefix};
@@ -54,6 +55,18 @@ pub struct Rules {
     pub message_bytes_max: usize,
     /// What a plain peer is told when the caller gave no deadline.
     pub plain_call_timeout: Duration,
+}
+
+impl Rules {
+    /// What the limits say at this moment.
+    pub fn under(limits: &Limits, features: Features) -> Self {
+        Self {
+            features,
+            frame_bytes_max: limits.classic_frame_bytes_max,
+            message_bytes_max: limits.message_bytes_max,
+            plain_call_timeout: limits.plain_call_timeout,
+        }
+    }
 }
 
 /// Appends a frame of a call to `out`. A large payload comes back, to be written after `out`.

@@ -4,7 +4,7 @@
 //! If the caller goes away, [`HangUp`] tells.
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,7 @@ use super::answer::{AnswerWriter, http_status, pieces};
 use super::conversation::{HangUp, Licence, Word, Words as _, licences, replies, speak};
 use super::head;
 use super::refused_key;
+use super::revocation;
 use super::speech::Speech;
 use super::stream::MessageStream;
 use super::wire::{Shared, StreamSlot, Wire};
@@ -46,8 +47,8 @@ pub fn serve(
         Err(code) => return http_status(respond, slot, code),
     };
     let mut writer = AnswerWriter::new(respond, content_type, wire.metadata_limit(), slot);
-    let head = match head::read(parts, shared, wire) {
-        Ok(head) => Arc::new(head),
+    let (head, credential) = match head::read(parts, shared, wire) {
+        Ok((head, credential)) => (Arc::new(head), credential),
         Err(Failure::BadCredentials) => {
             let (remote, wire) = (shared.remote, wire.clone());
             let wrong_key = async move {
@@ -65,8 +66,12 @@ pub fn serve(
     let limits = wire.worker.tunnels.limits.now();
     let body = MessageStream::new(body, limits.message_bytes_max, wire.gathering.clone());
     let body = Speech::new(body, limits.message_timeout);
-    let (for_pending, replies) = replies(&limits);
-    let listener = Listener::new(writer, replies, &limits, head.deadline);
+    let (for_pending, replies) = replies(&head);
+    let mut listener = Listener::new(writer, replies, &limits, head.deadline);
+    listener.revoked = credential.map(|credential| {
+        let revoked = revocation::of_call(wire.keys.clone(), credential, head.clone());
+        Box::pin(revoked) as Pin<Box<dyn Future<Output = Failure>>>
+    });
     let caller = Caller { head, body, for_pending, entry: wire.worker.entry.clone() };
     actix_rt::spawn(caller.call(listener));
 }
@@ -116,6 +121,14 @@ impl Caller {
     }
 }
 
+/// Why the key does not allow the call any more; never for a call without one.
+async fn refusal(revoked: &mut Option<Pin<Box<dyn Future<Output = Failure>>>>) -> Failure {
+    match revoked {
+        Some(revoked) => revoked.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What comes of a future now; it is not waited for.
 async fn now_or_later<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
@@ -139,6 +152,8 @@ struct Listener {
     send_stall_timeout: Duration,
     /// The caller's time counts until it has its answer; its pending actor may be gone before.
     deadline: Option<Instant>,
+    /// Tells when the caller's key does not allow the call any more, if it needs one.
+    revoked: Option<Pin<Box<dyn Future<Output = Failure>>>>,
 }
 
 /// Why writing stopped before the end.
@@ -174,6 +189,7 @@ impl Listener {
             hang_up: HangUp::default(),
             send_stall_timeout: limits.send_stall_timeout,
             deadline: deadline.map(Instant::from_std),
+            revoked: None,
         })
     }
 
@@ -205,6 +221,10 @@ impl Listener {
                     if let Some(part) = self.hear(reply) {
                         return Some(part);
                     }
+                }
+                failure = refusal(&mut self.revoked) => {
+                    self.revoked = None;
+                    self.hang_up.leave(failure);
                 }
                 () = self.writer.gone() => {
                     // Whom to tell is known once the call has been admitted.

@@ -1,6 +1,6 @@
 //! What comes before a call's first message: may it come in, and what is known of it.
 
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use http::request::Parts;
@@ -8,14 +8,15 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::actors::now;
 use crate::actors::traffic::RequestHead;
-use crate::auth::{BadKey, KeyGrant};
+use crate::auth::{Admission, Credential, KeyGrant};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
-use crate::tunnel::allowance::Hold;
+use crate::tunnel::allowance::{Allowance, Hold};
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::MethodPath;
 
 use super::metadata;
+use super::revocation;
 use super::timeout;
 use super::wire::{Shared, Wire};
 
@@ -33,27 +34,42 @@ pub fn content_type(method: &Method, headers: &HeaderMap) -> Result<HeaderValue,
     grpc.cloned().ok_or(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
-/// Reads the head of a call.
+/// Reads the head of a call; with it comes the key, where callers need one.
 ///
 /// # Errors
 ///
 /// Why the call is not admitted.
-pub fn read(parts: Parts, shared: &Shared, wire: &Wire) -> Result<RequestHead, Failure> {
+pub fn read(
+    parts: Parts,
+    shared: &Shared,
+    wire: &Wire,
+) -> Result<(RequestHead, Option<Credential>), Failure> {
     let mut headers = parts.headers;
-    let grant = check_key(&headers, shared, wire)?;
+    let admission = check_key(&headers, shared, wire)?;
     // `path` is without the query, which is no part of a method.
     let path = MethodPath::parse(parts.uri.path())
         .filter(|path| shared.roles.callers && !admission::is_reserved(path.service()))
         .ok_or(Failure::UnknownService)?;
-    let slot_of_key = grant.map(|grant| place_of_call(&grant, &path)).transpose()?;
+    let grant = admission.as_ref().map(|admission| &admission.grant);
+    let slot_of_key = grant.map(|grant| place_of_call(grant, &path)).transpose()?;
     let deadline = deadline(&headers)?;
     metadata::strip(&mut headers);
     if !wire.metadata_limit().admits_request(&headers) {
         return Err(Failure::MetadataTooLarge);
     }
     let session = wire.affinities.borrow().session(&path, &headers);
-    let unread = shared.unread.clone();
-    Ok(RequestHead { path, headers, deadline, session, only: None, unread, slot_of_key })
+    let head = RequestHead {
+        path,
+        headers,
+        deadline,
+        session,
+        only: None,
+        unread: shared.unread.clone(),
+        call_buffer: Allowance::new(wire.worker.tunnels.limits.now().call_buffer_bytes_max),
+        wait_end: OnceLock::new(),
+        slot_of_key,
+    };
+    Ok((head, admission.map(|admission| admission.credential)))
 }
 
 /// `application/grpc`, or that with a suffix or parameters; not just anything that begins so.
@@ -72,21 +88,18 @@ pub fn check_key(
     headers: &HeaderMap,
     shared: &Shared,
     wire: &Wire,
-) -> Result<Option<Arc<KeyGrant>>, Failure> {
+) -> Result<Option<Admission>, Failure> {
     if !wire.require_caller_key {
         return Ok(None);
     }
     let key = headers.get(metadata::KEY).ok_or(Failure::NoCredentials)?;
     let admission = wire.keys.borrow().check(key.as_bytes(), SystemTime::now());
-    let admission = admission.map_err(|bad| match bad {
-        BadKey::Unknown => Failure::BadCredentials,
-        BadKey::Expired => Failure::ExpiredCredentials,
-    })?;
+    let admission = admission.map_err(revocation::failure_of)?;
     if !admission.grant.admits_certificate(&shared.certificate) {
         count(Count::AuthFailed);
         return Err(Failure::CertificateMismatch);
     }
-    Ok(Some(admission.grant))
+    Ok(Some(admission))
 }
 
 /// A place among the calls of a key, if it may call this at all.

@@ -9,7 +9,7 @@
 //! - [`conversation`]: what both kinds of callers have in common
 //! - [`own`]: the gateway's own services, generated, on [`body`]: [`register`], [`health`],
 //!   [`reflection`]; [`asker`]: what their callers may hear of
-//! - [`refused_key`]: what a wrong key costs
+//! - [`refused_key`]: what a wrong key costs; [`revocation`]: a key that is good no more
 //! - [`stream`], [`framing`], [`metadata`], [`timeout`], [`compression`]: gRPC over HTTP/2
 //! - [`status`]: the one error table
 
@@ -39,6 +39,7 @@ pub mod peer_call;
 pub mod reflection;
 pub mod refused_key;
 pub mod register;
+pub mod revocation;
 pub mod socket;
 mod speech;
 pub mod status;

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -18,14 +18,17 @@ use crate::actors::credit::Credit;
 use crate::actors::down::Down;
 use crate::actors::entry::Admit;
 use crate::actors::now;
-use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Outgoing, Part, RequestHead, Room};
-use crate::auth::{BadKey, Credential, KeyGrant};
+use crate::actors::traffic::{
+    MESSAGE_OVERHEAD_BYTES, Message, MetadataLimit, Outgoing, Part, RequestHead, Room,
+};
+use crate::auth::{Credential, KeyGrant};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
 use crate::tunnel::allowance::{Allowance, Hold};
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::MethodPath;
+use crate::tunnel::limits::Limits;
 
 use super::conversation::{Licence, Word, Words, licences, replies, speak};
 use super::encode::{self, Rules};
@@ -34,6 +37,7 @@ use super::metadata;
 use super::peer_answer::{Answerer, Way};
 use super::proto::ForwardRequest;
 use super::proto::streaming_info::StreamType;
+use super::revocation;
 use super::timeout;
 use super::wire::Wire;
 
@@ -154,49 +158,61 @@ impl PeerCalls {
     fn begin(&mut self, request: ForwardRequest) {
         let limits = self.wire.worker.tunnels.limits.now();
         let peer_request: Arc<str> = request.request_id.as_str().into();
-        let Some(place) = self.places.take(1) else {
+        self.rules = Rules::under(&limits, self.rules.features);
+        let Some(place) = self.places.take_within(1, limits.calls_per_tunnel_max) else {
             return self.refuse(&peer_request, Failure::InflightLimit);
         };
         let buffer = Allowance::new(limits.call_buffer_bytes_max);
         let begun = room(&request, limits.message_bytes_max, &self.buffer, &buffer)
-            .and_then(|room| Ok((self.take_apart(request, room)?, buffer)));
+            .and_then(|room| Ok((self.take_apart(request, room, &limits)?, buffer)));
         match begun {
             Ok((frame, buffer)) => self.start(frame, buffer, peer_request, place),
             Err(failure) => self.refuse(&peer_request, failure),
         }
     }
 
-    fn take_apart(&self, mut request: ForwardRequest, room: Room) -> Result<Frame, Failure> {
+    fn take_apart(
+        &self,
+        mut request: ForwardRequest,
+        room: Room,
+        limits: &Limits,
+    ) -> Result<Frame, Failure> {
         let peer_request = std::mem::take(&mut request.request_id);
-        let head = self.head(&mut request)?;
+        let head = self.head(&mut request, limits)?;
         let (said, kind) = said(request, room, true);
         Ok(Frame { peer_request, said, kind, head })
     }
 
-    fn head(&self, request: &mut ForwardRequest) -> Result<RequestHead, Failure> {
+    fn head(&self, request: &mut ForwardRequest, limits: &Limits) -> Result<RequestHead, Failure> {
         let path = MethodPath::parse(&request.method_path)
             .filter(|path| !admission::is_reserved(path.service()))
             .ok_or(Failure::UnknownService)?;
         let mut headers = metadata::from_map(std::mem::take(&mut request.headers));
         headers.extend(metadata::from_exact(std::mem::take(&mut request.metadata)));
         let deadline = deadline(&headers, request.timeout_seconds)?;
-        if !self.wire.metadata_limit().admits_request(&headers) {
+        if !MetadataLimit::of(limits).admits_request(&headers) {
             return Err(Failure::MetadataTooLarge);
         }
         let grant = self.grant()?;
         let slot_of_key = Some(head::place_of_call(&grant, &path)?);
         let session = self.wire.affinities.borrow().session(&path, &headers);
-        let unread = self.unread.clone();
-        Ok(RequestHead { path, headers, deadline, session, only: None, unread, slot_of_key })
+        Ok(RequestHead {
+            path,
+            headers,
+            deadline,
+            session,
+            only: None,
+            unread: self.unread.clone(),
+            call_buffer: Allowance::new(limits.call_buffer_bytes_max),
+            wait_end: OnceLock::new(),
+            slot_of_key,
+        })
     }
 
     /// What the peer's key allows now: its tunnel is closed a moment after that is nothing.
     fn grant(&self) -> Result<Arc<KeyGrant>, Failure> {
         let admission = self.wire.keys.borrow().look_up(self.credential, SystemTime::now());
-        admission.map(|admission| admission.grant).map_err(|bad| match bad {
-            BadKey::Unknown => Failure::BadCredentials,
-            BadKey::Expired => Failure::ExpiredCredentials,
-        })
+        admission.map(|admission| admission.grant).map_err(revocation::failure_of)
     }
 
     fn refuse(&self, peer_request: &str, failure: Failure) {
@@ -211,15 +227,13 @@ impl PeerCalls {
     fn start(&mut self, frame: Frame, buffer: Allowance, peer_request: Arc<str>, place: Hold) {
         let Frame { peer_request: id, said, kind, head } = frame;
         let single = is_single(kind);
-        let limits = self.wire.worker.tunnels.limits.now();
         let whole = !matches!(said, Said::Message(_));
-        let (words, heard) =
-            mpsc::channel(limits.call_buffer_bytes_max / MESSAGE_OVERHEAD_BYTES + 2);
+        let (words, heard) = mpsc::channel(buffer.limit() / MESSAGE_OVERHEAD_BYTES + 2);
         let (failed, failures) = mpsc::channel(1);
         self.live
             .borrow_mut()
             .insert(id.clone(), Live { words, failed, buffer, half_closed: whole, single });
-        let (for_pending, replies) = replies(&limits);
+        let (for_pending, replies) = replies(&head);
         let (for_speaker, licences) = licences();
         self.wire.worker.entry.admit(Admit {
             head: Arc::new(head),

@@ -60,7 +60,8 @@ pub async fn serve(
         MessageStream::new(body, registration::FRAME_BYTES_MAX, wire.gathering.clone());
     match registration::wait(&mut frames, &shared, &wire).await {
         Ok(registration) => {
-            frames.admit(wire.worker.tunnels.limits.now().peer_frame_bytes_max);
+            let frame_bytes_max = wire.worker.tunnels.limits.now().peer_frame_bytes_max;
+            frames.admit(frame_bytes_max);
             slot.becomes_tunnel();
             run(registration, frames, stream, &shared, &wire).await;
         }
@@ -136,7 +137,8 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
     let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
     let credit = Credit::new(limits.tunnel_queue_bytes_max);
     let buffer = Allowance::new(limits.tunnel_buffer_bytes_max);
-    let own_calls = Allowance::new(limits.calls_per_tunnel_max);
+    // How many there may be is said by who takes a place.
+    let own_calls = Allowance::new(usize::MAX);
     let opening = Opening {
         tunnel,
         worker: wire.worker.id,
@@ -156,12 +158,7 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
         sent: sent.clone(),
     };
     let connection = ConnectionHandle::open(opening, wire.worker.tunnels.clone());
-    let rules = Rules {
-        features,
-        frame_bytes_max: limits.classic_frame_bytes_max,
-        message_bytes_max: limits.message_bytes_max,
-        plain_call_timeout: limits.plain_call_timeout,
-    };
+    let rules = Rules::under(&limits, features);
     Parts { tunnel, credential, connection, down, credit, buffer, own_calls, heard, sent, rules }
 }
 
@@ -191,6 +188,7 @@ impl Parts {
             down: down_end,
             connection: connection.clone(),
             rules,
+            limits: wire.worker.tunnels.limits.clone(),
             tunnel,
             workers: wire.worker.count,
             sent,

@@ -12,6 +12,9 @@ pub struct Candidates<'a> {
     pub far: &'a [TunnelId],
 }
 
+/// A difference of so many calls is worth no hop to another worker.
+const FEW_CALLS: usize = 8;
+
 type Loaded = (TunnelId, usize);
 
 /// The less busy of two random near tunnels, unless the less busy of two random far ones is clearly
@@ -26,10 +29,12 @@ pub fn choose(
 ) -> Option<TunnelId> {
     let Candidates { near, far } = candidates;
     let least_busy = |group: &[TunnelId]| less_busy(group.iter().copied(), &load);
-    let drawn_far = drawn(far, coin.rotate_right(32), &load);
+    let draw_far = || drawn(far, coin.rotate_right(32), &load);
     let chosen = match drawn(near, coin, &load).or_else(|| least_busy(near)) {
-        Some(near) => drawn_far.filter(|far| clearly_busier(near.1, far.1)).unwrap_or(near),
-        None => drawn_far.or_else(|| least_busy(far))?,
+        // Whatever the far ones have, it is not clearly busier.
+        Some(near) if near.1 <= FEW_CALLS => near,
+        Some(near) => draw_far().filter(|far| clearly_busier(near.1, far.1)).unwrap_or(near),
+        None => draw_far().or_else(|| least_busy(far))?,
     };
     Some(chosen.0)
 }
@@ -40,13 +45,17 @@ pub fn choose_for(
     candidates: Candidates<'_>,
     load: impl Fn(TunnelId) -> Option<usize>,
 ) -> Option<TunnelId> {
-    let all = candidates.near.iter().chain(candidates.far).copied();
-    all.filter(|tunnel| load(*tunnel).is_some()).max_by_key(|tunnel| session.weight(*tunnel))
+    let all = || candidates.near.iter().chain(candidates.far).copied();
+    let heaviest = all().max_by_key(|tunnel| session.weight(*tunnel))?;
+    if load(heaviest).is_some() {
+        return Some(heaviest);
+    }
+    all().filter(|tunnel| load(*tunnel).is_some()).max_by_key(|tunnel| session.weight(*tunnel))
 }
 
 /// More than twice as busy and a few calls: a smaller difference is not worth a hop.
 fn clearly_busier(near: usize, far: usize) -> bool {
-    near > far.saturating_mul(2).saturating_add(8)
+    near > far.saturating_mul(2).saturating_add(FEW_CALLS)
 }
 
 fn drawn(

@@ -151,6 +151,11 @@ impl<L> Directory<L> {
         self.declared = declared.into_iter().collect();
     }
 
+    /// How long a call of a known name waits for a tunnel.
+    pub fn wait_for_tunnel(&self) -> Duration {
+        self.routing.wait_for_tunnel
+    }
+
     /// Adds a tunnel.
     pub fn attach(&mut self, tunnel: TunnelId, entry: Entry<L>) {
         for Service { name, calls } in &entry.services {

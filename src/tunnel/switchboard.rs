@@ -130,7 +130,7 @@ impl<C> Switchboard<C> {
     pub fn hang_up(&mut self, request: RequestId, now: Instant) -> Option<(TunnelId, C)> {
         let call = self.calls.get_mut(&request)?;
         let caller = call.caller.take()?;
-        self.leaving.push_back((now + self.cancel_timeout, request));
+        self.leaving.push_back((now, request));
         Some((call.tunnel, caller))
     }
 
@@ -143,7 +143,10 @@ impl<C> Switchboard<C> {
     /// Frees the slots of calls that have been leaving for long enough; returns their tunnels.
     pub fn sweep(&mut self, now: Instant) -> Vec<TunnelId> {
         let mut freed = Vec::new();
-        while let Some((_, request)) = self.leaving.pop_front_if(|(until, _)| *until <= now) {
+        let timeout = self.cancel_timeout;
+        while let Some((_, request)) =
+            self.leaving.pop_front_if(|(since, _)| *since + timeout <= now)
+        {
             freed.extend(self.forget(request));
         }
         freed
@@ -151,7 +154,7 @@ impl<C> Switchboard<C> {
 
     /// When the next leaving call's slot is due to be freed.
     pub fn next_sweep(&self) -> Option<Instant> {
-        self.leaving.front().map(|(until, _)| *until)
+        self.leaving.front().map(|(since, _)| *since + self.cancel_timeout)
     }
 
     /// How many calls a tunnel carries, those leaving included.

@@ -206,11 +206,30 @@ async fn a_key_that_is_taken_away_closes_its_tunnels_and_no_others() {
     gateway.reload(json!({ "callers": { "require_key": true } })).await;
     peer.ends(16, "bad_credentials").await;
     bots_peer(&gateway, &["demo.Bots"]).await.ends(16, "bad_credentials").await;
-    // What was admitted goes on.
-    other.answer(ok(&running, "")).await;
-    answered(&mut call).await;
+    // What it has called ends, and the service is told.
+    call.fails(16, "bad_credentials").await;
+    assert_eq!(other.cancel().await.request_id, running.request_id);
     let mut call = call_with(&caller, "/demo.Echo/Say", BOTS).await;
     call.fails(16, "bad_credentials").await;
+}
+
+#[tokio::test]
+async fn a_call_ends_when_its_key_expires_or_allows_it_no_more() {
+    let mut settings = callers_keys(json!({ "expires": in_time(Duration::from_secs(1)) }));
+    let gateway = Gateway::with(settings.take());
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let mut call = call_with(&caller, "/demo.Echo/Say", BOTS).await;
+    peer.request().await;
+    call.fails(16, "bad_credentials").await;
+    assert!(!peer.cancel().await.request_id.is_empty());
+
+    gateway.reload(callers_keys(json!({}))).await;
+    let mut open = caller.call_headers("/demo.Echo/Say", &[("x-adit-key", BOTS)]).await;
+    open.send("one").await;
+    peer.request().await;
+    gateway.reload(callers_keys(json!({ "call": ["other.*"] }))).await;
+    open.fails(7, "scope").await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Recipient;
 
@@ -37,6 +37,17 @@ pub struct Line {
     pub load: Arc<AtomicUsize>,
     /// Its peer asked for no feature: calls without a deadline get one.
     pub plain: bool,
+}
+
+impl Line {
+    /// Has the tunnel end as the drain of the gateway says.
+    pub(super) fn drained(&self, drain: Drain) {
+        match drain {
+            Drain::Begin(grace) => self.drain.do_send(DrainTunnel { ask: Some(grace) }),
+            Drain::Finish => self.drain.do_send(DrainTunnel { ask: None }),
+            Drain::Cut => self.close.do_send(CloseTunnel(TunnelEnd::Draining)),
+        }
+    }
 }
 
 // === What a registry is told ===
@@ -143,8 +154,6 @@ pub struct ForwardRequest {
     pub refused: Option<Failure>,
     /// Its place among the calls of its service, from when a tunnel was first picked.
     pub place: Option<Hold>,
-    /// Until when it may wait for a tunnel, from when it first had to.
-    pub wait_end: Option<Instant>,
 }
 
 /// Another worker's registry has picked this tunnel here for a call of its own.
@@ -361,16 +370,7 @@ impl ForwardRequest {
         first: Frame<Message>,
         caller: Recipient<Outcome>,
     ) -> Self {
-        Self {
-            request,
-            head,
-            first,
-            caller,
-            tried: Vec::new(),
-            refused: None,
-            place: None,
-            wait_end: None,
-        }
+        Self { request, head, first, caller, tried: Vec::new(), refused: None, place: None }
     }
 
     /// The same request after `tunnel` could not take it. That one was there and had no room says

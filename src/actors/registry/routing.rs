@@ -128,7 +128,11 @@ impl Registry {
 
     /// While the gateway drains, tunnels go: that is what callers are told then.
     fn or_draining(&self, failure: Failure) -> Failure {
-        if self.draining && failure == Failure::NoTunnel { Failure::Draining } else { failure }
+        if self.draining.is_some() && failure == Failure::NoTunnel {
+            Failure::Draining
+        } else {
+            failure
+        }
     }
 }
 

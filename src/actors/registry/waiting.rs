@@ -33,14 +33,18 @@ impl Waiter {
 impl Registry {
     /// Whether a call that finds no tunnel waits for one.
     pub(super) fn lets_wait(&self) -> bool {
-        !self.wait_for_tunnel.is_zero() && !self.draining
+        !self.directory.wait_for_tunnel().is_zero() && self.draining.is_none()
     }
 
     /// Lets a call wait, if there is room. What other tunnels said to it counts no more: which of
     /// them are there when the wait is over is another matter.
     pub(super) fn wait(&mut self, mut call: ForwardRequest, ctx: &mut Context<Self>) {
+        if !call.caller.connected() {
+            // It left while the call was on its way from one worker to another.
+            return;
+        }
         (call.tried, call.refused, call.place) = (Vec::new(), None, None);
-        let end = *call.wait_end.get_or_insert_with(|| now() + self.wait_for_tunnel);
+        let end = *call.head.wait_end.get_or_init(|| now() + self.directory.wait_for_tunnel());
         let (request, path, bytes) = (call.request, call.head.path.clone(), call.cost());
         let caller = call.caller.clone();
         if self.admit_waiting(request, path, bytes, end, Waiter::Call(Box::new(call)), ctx) {
@@ -54,7 +58,7 @@ impl Registry {
         let Err(reason) = self.directory.serves(&path, now()) else { return };
         let (failure, waiter) = (failure_of(reason, None), Waiter::Silent(caller));
         if failure == Failure::NoTunnel && self.lets_wait() {
-            let end = now() + self.wait_for_tunnel;
+            let end = now() + self.directory.wait_for_tunnel();
             self.admit_waiting(request, path, 0, end, waiter, ctx);
         } else {
             waiter.refuse(failure);
@@ -65,11 +69,12 @@ impl Registry {
     /// said, no longer than it would have.
     pub(super) fn after_inquiry(
         &mut self,
-        mut call: ForwardRequest,
+        call: ForwardRequest,
         ctx: &mut Context<Self>,
     ) -> ForwardRequest {
         if let Some((end, _)) = self.waiting.withdraw(call.request) {
-            call.wait_end = Some(end);
+            // A call that waits for the first time has no end yet.
+            let _ = call.head.wait_end.set(end);
             self.arm_wait_end(ctx);
         }
         call

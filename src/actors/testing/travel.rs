@@ -1,5 +1,6 @@
 //! What travels between the actors, in its simplest form.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,12 +14,29 @@ use crate::tunnel::answer::{Form, Step};
 use crate::tunnel::code::Code;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::MethodPath;
+use crate::tunnel::limits::Limits;
 
 pub(crate) fn head() -> RequestHead {
     let path = MethodPath::parse(SAY).expect("a path");
     let unread = Allowance::new(usize::MAX);
     let (headers, deadline, session, only) = (HeaderMap::new(), None, None, None);
-    RequestHead { path, headers, deadline, session, only, unread, slot_of_key: None }
+    let call_buffer = Allowance::new(Limits::default().call_buffer_bytes_max);
+    RequestHead {
+        path,
+        headers,
+        deadline,
+        session,
+        only,
+        unread,
+        call_buffer,
+        wait_end: OnceLock::new(),
+        slot_of_key: None,
+    }
+}
+
+/// The head of a call that came under these limits.
+pub(crate) fn head_under(limits: &Limits) -> RequestHead {
+    RequestHead { call_buffer: Allowance::new(limits.call_buffer_bytes_max), ..head() }
 }
 
 /// The head of a call that may take this long.

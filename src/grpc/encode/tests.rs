@@ -175,7 +175,18 @@ fn head(entries: &[(&'static str, &str)], deadline: Option<Instant>) -> RequestH
     }
     let unread = Allowance::new(usize::MAX);
     let (session, only) = (None, None);
-    RequestHead { path, headers, deadline, session, only, unread, slot_of_key: None }
+    let (call_buffer, wait_end) = (Allowance::new(usize::MAX), std::sync::OnceLock::new());
+    RequestHead {
+        path,
+        headers,
+        deadline,
+        session,
+        only,
+        unread,
+        call_buffer,
+        wait_end,
+        slot_of_key: None,
+    }
 }
 
 fn header(name: &'static str, value: &'static str) -> (http::HeaderName, http::HeaderValue) {

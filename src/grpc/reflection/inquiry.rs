@@ -1,6 +1,6 @@
 //! One question to the server behind a tunnel: a call of the gateway's own.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::actors::entry::Admit;
 use crate::actors::traffic::{Ending, Message, Part, RequestHead, Room};
 use crate::grpc::conversation::{HangUp, replies};
+use crate::tunnel::allowance::Allowance;
 use crate::tunnel::call::Said;
 use crate::tunnel::code::Code;
 use crate::tunnel::directory::Witness;
@@ -50,10 +51,12 @@ pub(super) async fn ask(
         session: None,
         only: Some(witness),
         unread: sources.unread.clone(),
+        call_buffer: Allowance::new(sources.limits.now().call_buffer_bytes_max),
+        wait_end: OnceLock::new(),
         slot_of_key: None,
     };
     let message = Message { payload: question, compressed: false, room: Room::default() };
-    let (for_pending, mut replies) = replies(&sources.limits.now());
+    let (for_pending, mut replies) = replies(&head);
     let first = Some(Said::LastMessage(message));
     sources.entry.admit(Admit { head: Arc::new(head), first, replies: for_pending });
     let mut hang_up = HangUp::default();

@@ -7,6 +7,7 @@ use h2::{Reason, SendStream};
 
 use crate::actors::connection::ConnectionHandle;
 use crate::actors::down::DownEnd;
+use crate::actors::live::LiveLimits;
 use crate::actors::now;
 use crate::actors::traffic::Outgoing;
 use crate::grpc::encode::{self, Rules};
@@ -28,6 +29,7 @@ pub(super) struct Writer {
     pub(super) down: DownEnd,
     pub(super) connection: ConnectionHandle,
     pub(super) rules: Rules,
+    pub(super) limits: LiveLimits,
     pub(super) tunnel: TunnelId,
     pub(super) workers: usize,
     pub(super) sent: LastSeen,
@@ -88,6 +90,7 @@ impl Writer {
     async fn write_batch(&mut self) -> Result<(), Stopped> {
         let mut out = BytesMut::with_capacity(1024);
         let mut rooms = Vec::new();
+        self.rules = Rules::under(&self.limits.now(), self.rules.features);
         while out.len() < BATCH_BYTES
             && let Some(frame) = self.down.try_next()
         {
