@@ -264,6 +264,22 @@ mod tests {
     }
 
     #[test]
+    fn a_shorter_timeout_holds_for_those_who_left_before_too() {
+        let (mut board, tunnel) = board();
+        let start = Instant::now();
+        board.reconfigure(usize::MAX, Duration::from_hours(1));
+        let requests = [RequestId::random(), RequestId::random()];
+        board.open(requests[0], tunnel, "ann", place()).unwrap();
+        board.hang_up(requests[0], start);
+        board.reconfigure(usize::MAX, Duration::from_secs(5));
+        board.open(requests[1], tunnel, "bob", place()).unwrap();
+        board.hang_up(requests[1], start + Duration::from_secs(1));
+        assert_eq!(board.next_sweep(), Some(start + Duration::from_secs(5)));
+        assert_eq!(board.sweep(start + Duration::from_secs(6)), [tunnel, tunnel]);
+        assert!(board.is_empty());
+    }
+
+    #[test]
     fn a_waiting_call_is_not_forgotten() {
         let (mut board, tunnel) = board();
         let request = RequestId::random();

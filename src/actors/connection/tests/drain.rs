@@ -66,3 +66,14 @@ async fn a_tunnel_that_is_cut_cancels_what_its_peer_has_seen() {
     assert!(tunnel.down.last_word().is_none());
     assert_eq!(unseen.refused().await, Failure::Draining);
 }
+
+#[actix::test]
+async fn a_tunnel_that_is_admitted_just_before_the_drain_is_asked_to_leave_after_its_welcome() {
+    let stage = Stage::with(2, Limits::default());
+    // The news of the tunnel comes to its worker after that of the drain.
+    stage.registries[1].drain(Drain::Begin(GRACE));
+    let tunnel = stage.open(Peer { worker: 1, drains: true, ..Peer::default() });
+    stage.registry().drain(Drain::Begin(GRACE));
+    assert!(matches!(tunnel.next().await, Outgoing::Connected));
+    assert!(matches!(tunnel.next().await, Outgoing::Drain { grace: GRACE }));
+}

@@ -4,6 +4,7 @@ use super::*;
 use crate::actors::registry::routing::PICKS_MAX;
 use crate::actors::testing::{Called, failure_in};
 use crate::tunnel::call::Said;
+use crate::tunnel::directory::Routing;
 
 const WAIT: Duration = Duration::from_secs(3);
 
@@ -309,4 +310,44 @@ fn inquire(stage: &Stage) -> (RequestId, mpsc::UnboundedReceiver<Outcome>) {
     let path = MethodPath::parse(SAY).unwrap();
     stage.registry().inquire(Inquire { request, path, caller });
     (request, outcomes)
+}
+
+#[actix::test]
+async fn a_call_waits_no_longer_however_often_a_tunnel_comes_and_goes() {
+    let stage = stage().await;
+    let mut call = waiting(&stage).await;
+    for _ in 0..2 {
+        pass(WAIT / 3).await;
+        let mut wire = stage.attach(Peer::default()).await;
+        call.opened().await;
+        let Carry { request, head, frame, .. } = next(&mut wire.carried).await;
+        let tunnel = wire.id;
+        stage.registry().take_back(TakeBack { request, tunnel, head, first: frame });
+        call.waits().await;
+        stage.registry().tunnel_closed(tunnel);
+        settle().await;
+    }
+    pass(WAIT / 3 + Duration::from_millis(50)).await;
+    assert_eq!(held(&stage), (0, 0), "it waited as long as it may");
+}
+
+#[actix::test]
+async fn a_call_that_is_served_since_the_configuration_changed_is_put_through() {
+    let stage = stage().await;
+    let settings = registry_settings(&stage.limits);
+    let routing = Routing { wait_for_tunnel: WAIT, ..settings.routing };
+    let declared = vec![ServiceName::new("demo.Echo")];
+    let reconfigure = |match_unqualified| Reconfigure {
+        routing: Routing { match_unqualified, ..routing },
+        declared: declared.clone(),
+    };
+    for registry in &stage.registries {
+        registry.reconfigure(reconfigure(false));
+    }
+    let wire = stage.attach(Peer { service: "Echo", ..Peer::default() }).await;
+    let mut call = waiting(&stage).await;
+    for registry in &stage.registries {
+        registry.reconfigure(reconfigure(true));
+    }
+    assert!(Arc::ptr_eq(&call.opened().await, &wire.line));
 }
