@@ -182,7 +182,7 @@ fn explain_beside(
     let warnings = variables::unknown(&written, environment, &variables);
     match reading::read(&mut written, &mut mistakes) {
         Some(file) => {
-            let config = Draft { file, environment, known, mistakes, warnings }.try_into()?;
+            let config = Draft { file, environment, mistakes, warnings, known }.try_into()?;
             Ok(Explained { config, written, variables })
         }
         None => Err(ConfigError::Mistakes(mistakes.into_list())),
