@@ -142,6 +142,10 @@ impl Source {
             } else if asked || settled {
                 let (source, config) = spawn_blocking(move || {
                     let config = self.read();
+                    if config.is_err() {
+                        // Certificates are looked at whatever is wrong with the rest.
+                        self.known.iter().flatten().for_each(Credentials::look);
+                    }
                     (self, config)
                 })
                 .await?;

@@ -37,6 +37,11 @@ pub struct CallerSaid(pub Said<Message>);
 #[rtype(result = "()")]
 pub struct CallerLeft(pub Failure);
 
+/// The gateway stops: what has not begun does not begin any more.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Drained;
+
 /// What a caller hears.
 #[derive(Debug)]
 pub enum Reply {
@@ -68,6 +73,11 @@ impl PendingHandle {
     /// The caller is gone, or what it says cannot be taken.
     pub fn left(&self, failure: Failure) {
         self.0.do_send(CallerLeft(failure));
+    }
+
+    /// The gateway stops.
+    pub fn drained(&self) {
+        self.0.do_send(Drained);
     }
 
     #[cfg(test)]
@@ -353,6 +363,15 @@ impl Handler<CallerLeft> for Pending {
 
     fn handle(&mut self, CallerLeft(failure): CallerLeft, ctx: &mut Self::Context) {
         let order = self.call.left(failure);
+        self.obey(order, ctx);
+    }
+}
+
+impl Handler<Drained> for Pending {
+    type Result = ();
+
+    fn handle(&mut self, _: Drained, ctx: &mut Self::Context) {
+        let order = self.call.drained();
         self.obey(order, ctx);
     }
 }

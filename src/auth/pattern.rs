@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::tunnel::admission::is_well_formed;
+
 /// Which service names are meant: one, all that start alike, or all. Case matters, as it does in
 /// gRPC paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +25,8 @@ pub enum PatternError {
     Empty,
     /// It has a `*` somewhere else than alone or after the last dot.
     Star,
-    /// It has a character that no service name has.
-    Character,
+    /// No service could have such a name.
+    NotAName,
 }
 
 impl NamePattern {
@@ -71,8 +73,8 @@ impl FromStr for NamePattern {
         if name.contains('*') {
             return Err(PatternError::Star);
         }
-        if name.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
-            return Err(PatternError::Character);
+        if !is_well_formed(name.strip_suffix('.').filter(|_| prefix.is_some()).unwrap_or(name)) {
+            return Err(PatternError::NotAName);
         }
         let name = name.to_owned();
         Ok(if prefix.is_some() { Self::Prefix(name) } else { Self::Exact(name) })
@@ -94,7 +96,9 @@ impl fmt::Display for PatternError {
         f.write_str(match self {
             Self::Empty => "names no service",
             Self::Star => "a `*` stands alone or ends a prefix, like `*` or `demo.*`",
-            Self::Character => "a service name has no `/`, space or control character",
+            Self::NotAName => {
+                "a service name is letters, digits, `_` and `-`, in parts joined by dots"
+            }
         })
     }
 }
@@ -136,8 +140,10 @@ mod tests {
         for text in ["", ".", ".*"] {
             assert_eq!(text.parse::<NamePattern>(), Err(PatternError::Empty), "{text}");
         }
-        for text in ["/demo.Echo", "demo Echo", "demo.Echo\n", " .*"] {
-            assert_eq!(text.parse::<NamePattern>(), Err(PatternError::Character), "{text}");
+        for text in
+            ["/demo.Echo", "demo Echo", "demo.Echo\n", " .*", "a.", "a..b", "a..*", "\u{e9}"]
+        {
+            assert_eq!(text.parse::<NamePattern>(), Err(PatternError::NotAName), "{text}");
         }
     }
 

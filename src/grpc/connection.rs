@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,12 +25,14 @@ use super::age::{Aging, Due};
 use super::door::Place;
 use super::socket::{Reads, Socket};
 use super::wire::{Phase, Roles, Shared, Wire};
-use super::{forward, own, tunnel};
+use super::{forward, head, own, tunnel};
 
 const ESTABLISH_CONNECTION: &str = "/registry.RegistryService/EstablishConnection";
 
 /// Streams reset before they were accepted: past this the connection is closed (CVE-2023-44487).
-const PENDING_RESETS_MAX: usize = 20;
+/// A client whose calls all run out of time at once resets as many as it may have open, and those of
+/// its queue that follow at once, before any of them is looked at.
+const PENDING_RESETS_MAX: usize = 100;
 /// Streams that this side reset for errors of the other, over the connection's life
 /// (CVE-2025-8671).
 const ERROR_RESETS_MAX: usize = 1_024;
@@ -147,10 +150,7 @@ async fn drive(
             biased;
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => dispatch(request, respond, &shared, &wire),
-                Some(Err(error)) => {
-                    log::debug!("connection ended: remote={} cause={error}", shared.remote);
-                    return;
-                }
+                Some(Err(error)) => return ended(&shared, &error),
                 None => return,
             },
             () = shared.tunnel_wanted() => widen(&mut connection),
@@ -176,6 +176,16 @@ async fn drive(
                 return;
             }
         }
+    }
+}
+
+/// A connection has ended on its own, or because h2 found that the other side floods it.
+fn ended(shared: &Shared, error: &h2::Error) {
+    if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+        count(Count::ConnectionCalmed);
+        log::info!("connection closed: remote={} cause={error}", shared.remote);
+    } else {
+        log::debug!("connection ended: remote={} cause={error}", shared.remote);
     }
 }
 
@@ -214,10 +224,18 @@ fn dispatch(
     shared: &Rc<Shared>,
     wire: &Rc<Wire>,
 ) {
-    let Some(slot) = shared.take_slot() else {
+    let Some(mut slot) = shared.take_slot() else {
         count(Count::StreamRefused);
         return respond.send_reset(Reason::REFUSED_STREAM);
     };
+    if is_reset(&mut respond) {
+        // Nothing is begun for a caller that has left already. If it had no time, it is not its fault.
+        count(Count::StreamGone);
+        if head::has_hardly_any_time(request.headers()) {
+            slot.answered();
+        }
+        return;
+    }
     let path = request.uri().path();
     if shared.roles.tunnels && path == ESTABLISH_CONNECTION {
         return spawn(tunnel::serve(request, respond, slot, shared.clone(), wire.clone()));
@@ -226,6 +244,10 @@ fn dispatch(
         Some(service) => own::serve(service, request, respond, slot, shared, wire),
         None => forward::serve(request, respond, slot, shared, wire),
     }
+}
+
+fn is_reset(respond: &mut SendResponse<Bytes>) -> bool {
+    respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
 fn spawn(stream: impl Future<Output = ()> + 'static) {

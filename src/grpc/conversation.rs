@@ -114,6 +114,8 @@ pub struct HangUp {
     pending: Option<PendingHandle>,
     /// The call has been given up before it was admitted.
     leaving: Option<Failure>,
+    /// The gateway stops.
+    drained: bool,
     over: bool,
 }
 
@@ -122,6 +124,9 @@ impl HangUp {
     fn admitted(&mut self, pending: PendingHandle) {
         if let Some(failure) = self.leaving.take() {
             pending.left(failure);
+        }
+        if self.drained {
+            pending.drained();
         }
         self.pending = Some(pending);
     }
@@ -150,6 +155,14 @@ impl HangUp {
         match &self.pending {
             Some(pending) => pending.left(failure),
             None => self.leaving = Some(failure),
+        }
+    }
+
+    /// The gateway stops: the call ends if nothing of it has begun.
+    pub fn drained(&mut self) {
+        self.drained = true;
+        if let Some(pending) = &self.pending {
+            pending.drained();
         }
     }
 

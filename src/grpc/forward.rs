@@ -13,7 +13,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::Request;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::actors::entry::{Admit, EntryHandle};
@@ -31,7 +31,7 @@ use super::refused_key;
 use super::revocation;
 use super::speech::Speech;
 use super::stream::MessageStream;
-use super::wire::{Shared, StreamSlot, Wire};
+use super::wire::{Phase, Shared, StreamSlot, Wire};
 
 /// Serves one call until its end, or until its caller is gone.
 pub fn serve(
@@ -72,7 +72,8 @@ pub fn serve(
         let revoked = revocation::of_call(wire.keys.clone(), credential, head.clone());
         Box::pin(revoked) as Pin<Box<dyn Future<Output = Failure>>>
     });
-    let caller = Caller { head, body, for_pending, entry: wire.worker.entry.clone() };
+    let (entry, phase) = (wire.worker.entry.clone(), wire.phase.clone());
+    let caller = Caller { head, body, for_pending, entry, phase };
     actix_rt::spawn(caller.call(listener));
 }
 
@@ -90,11 +91,12 @@ struct Caller {
     body: Speech,
     for_pending: mpsc::Sender<Reply>,
     entry: EntryHandle,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Caller {
     async fn call(self, mut listener: Box<Listener>) {
-        let Self { head, mut body, for_pending, entry } = self;
+        let Self { head, mut body, for_pending, entry, phase } = self;
         // Most calls have said all they will by now, and then the first hop takes everything along.
         let first = match now_or_later(body.next()).await {
             None => None,
@@ -106,6 +108,7 @@ impl Caller {
         let speaker = (!whole).then(|| {
             let (for_speaker, licences) = licences();
             listener.for_speaker = Some(for_speaker);
+            listener.phase = Some(phase);
             Box::pin(speak(body, begun, licences))
         });
         entry.admit(Admit { head, first, replies: for_pending });
@@ -119,6 +122,16 @@ impl Caller {
         }
         listening.await;
     }
+}
+
+/// Waits until the gateway begins to stop; for ever where nobody needs to know.
+async fn change(phase: &mut Option<watch::Receiver<Phase>>) {
+    if let Some(phase) = phase
+        && phase.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Why the key does not allow the call any more; never for a call without one.
@@ -154,6 +167,8 @@ struct Listener {
     deadline: Option<Instant>,
     /// Tells when the caller's key does not allow the call any more, if it needs one.
     revoked: Option<Pin<Box<dyn Future<Output = Failure>>>>,
+    /// Tells a call that its caller has more to say to when the gateway stops.
+    phase: Option<watch::Receiver<Phase>>,
 }
 
 /// Why writing stopped before the end.
@@ -190,6 +205,7 @@ impl Listener {
             send_stall_timeout: limits.send_stall_timeout,
             deadline: deadline.map(Instant::from_std),
             revoked: None,
+            phase: None,
         })
     }
 
@@ -225,6 +241,10 @@ impl Listener {
                 failure = refusal(&mut self.revoked) => {
                     self.revoked = None;
                     self.hang_up.leave(failure);
+                }
+                () = change(&mut self.phase) => {
+                    self.phase = None;
+                    self.hang_up.drained();
                 }
                 () = self.writer.gone() => {
                     // Whom to tell is known once the call has been admitted.

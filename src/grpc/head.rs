@@ -1,7 +1,7 @@
 //! What comes before a call's first message: may it come in, and what is known of it.
 
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -112,6 +112,16 @@ pub fn place_of_call(grant: &KeyGrant, path: &MethodPath) -> Result<Hold, Failur
         return Err(Failure::Scope);
     }
     grant.calls.take(1).ok_or(Failure::InflightLimit)
+}
+
+/// Whether a caller gave its call so little time that it cannot have meant to wait for an answer: the
+/// rest of what the call had when it was queued.
+pub fn has_hardly_any_time(headers: &HeaderMap) -> bool {
+    const HARDLY_ANY: Duration = Duration::from_millis(10);
+    let timeout = headers.get(metadata::TIMEOUT);
+    timeout
+        .and_then(|value| timeout::parse(value.as_bytes()))
+        .is_some_and(|time| time <= HARDLY_ANY)
 }
 
 fn deadline(headers: &HeaderMap) -> Result<Option<std::time::Instant>, Failure> {

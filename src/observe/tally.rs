@@ -47,6 +47,8 @@ pub enum Count {
     TlsFailed,
     /// Streams refused because the connection has too many.
     StreamRefused,
+    /// Streams that were reset before anything was begun for them.
+    StreamGone,
     /// Connections told to go because of their age.
     ConnectionAged,
     /// Connections closed because they cancelled too many calls early.
@@ -90,6 +92,7 @@ const COUNTS: &[(Count, &str)] = &[
     (Count::HandshakeFailed, "handshakes_failed"),
     (Count::TlsFailed, "tls_handshakes_failed"),
     (Count::StreamRefused, "streams_refused"),
+    (Count::StreamGone, "streams_gone"),
     (Count::ConnectionAged, "connections_aged"),
     (Count::ConnectionCalmed, "connections_calmed"),
     (Count::WatchRefused, "watches_refused"),

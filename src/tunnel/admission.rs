@@ -92,7 +92,7 @@ pub fn is_reserved(name: &str) -> bool {
 }
 
 /// Dot-separated parts of letters, digits, `_` and `-`: what fits in one segment of a path.
-fn is_well_formed(name: &str) -> bool {
+pub fn is_well_formed(name: &str) -> bool {
     name.split('.').all(|part| {
         !part.is_empty()
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')

@@ -140,3 +140,31 @@ async fn a_peer_without_a_call_is_told_that_the_gateway_drains() {
     gateway.ask_to_stop();
     peer.ends(14, "draining").await;
 }
+
+#[tokio::test]
+async fn calls_that_have_not_begun_do_not_hold_up_a_drain_and_are_told_that_they_did_not_run() {
+    let gateway = Gateway::with(json!({ "drain": { "grace": "1h" } }));
+    let mut peer = gateway.peer_with(&["demo.Echo"], &["stream", "cancel", "drain"]).await;
+    let plain = gateway.plain_peer("demo.Plain").await;
+    let caller = gateway.caller().await;
+    let mut silent = caller.call("/demo.Echo/Say").await;
+    let mut half = caller.call("/demo.Echo/Say").await;
+    half.send_raw(b"\0\0\0\0\x05he", false).await;
+    let mut gathering = caller.call("/demo.Plain/Say").await;
+    gathering.send("one").await;
+    // All have been admitted once a later call of the connection has been carried.
+    let mut last = call_whole(&caller, "/demo.Echo/Say", "").await;
+    let request = peer.request().await;
+    gateway.ask_to_stop();
+    for call in [&mut silent, &mut half, &mut gathering] {
+        call.fails(14, "draining").await;
+    }
+    assert!(matches!(peer.receive().await, MessageType::Drain(_)));
+    peer.answer(ok(&request, "finished")).await;
+    assert_eq!(last.message().await, "finished");
+    last.succeeds().await;
+    peer.ends(14, "draining").await;
+    drop(plain);
+    let ended = tokio::task::spawn_blocking(move || gateway.ended()).await.unwrap();
+    assert_eq!(ended, Ended::Drained);
+}
