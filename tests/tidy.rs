@@ -1,12 +1,15 @@
 //! The project's own rules, checked on its sources: who may use whom, how long things may get, and
 //! what must not be written at all. A failing test names every place that breaks its rule.
 
+#[path = "tidy/cases.rs"]
+mod cases;
 #[path = "tidy/source.rs"]
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
+use cases::{Tests, cases_without_test};
 use source::{
     Reference, Source, dependencies, is_name_part, is_within, item_end, line_of, root,
     rust_sources, sources_under, tracked_files,
@@ -135,6 +138,19 @@ fn every_link_leads_to_a_file() {
     none(&dead_links(&tracked_files()));
 }
 
+#[test]
+fn nothing_waits_by_the_clock_on_the_wall() {
+    none(&wall_clock(&sources_under("src")));
+}
+
+#[test]
+fn every_case_has_its_tests() {
+    let (sources, files) = (rust_sources(), tracked_files());
+    let page = "docs/cases.md";
+    let (_, text) = files.iter().find(|(path, _)| path == page).expect("the page is there");
+    none(&cases_without_test(page, text, &Tests::of(&sources, &files)));
+}
+
 fn layering(sources: &[Source]) -> Vec<String> {
     let in_folders = sources.iter().filter_map(|source| Some((source, source.layer()?)));
     let breaches = in_folders.flat_map(|(source, layer)| {
@@ -166,6 +182,17 @@ fn purity(sources: &[Source]) -> Vec<String> {
     let breaches = rules.flat_map(|source| {
         let impure = source.references().into_iter().filter(|reference| !is_pure(reference));
         impure.map(|used| source.breach(used.line, &format!("rules use {}", used.path)))
+    });
+    breaches.collect()
+}
+
+/// It can be set, so only dates are read from it, and no date concerns an actor or a rule.
+fn wall_clock(sources: &[Source]) -> Vec<String> {
+    let timed = sources.iter().filter(|s| ["tunnel", "actors"].map(Some).contains(&s.layer()));
+    let breaches = timed.flat_map(|source| {
+        let read = source.references().into_iter();
+        let read = read.filter(|used| used.path.split("::").any(|name| name == "SystemTime"));
+        read.map(|used| source.breach(used.line, &format!("{} can be set", used.path)))
     });
     breaches.collect()
 }
@@ -363,7 +390,7 @@ fn every_rule_can_fail() {
     let in_test = |body: &str| format!("#[cfg(test)]\nmod tests {{\n{body}\n}}");
     let long_file = "\n".repeat(FILE_LINES_MAX + 1);
     let long_function = format!("fn f() {{\n{}}}", "g(\"}\");\n".repeat(FUNCTION_LINES_MAX));
-    let cases: [(Rule, &str, &str, &str); 21] = [
+    let cases: [(Rule, &str, &str, &str); 22] = [
         (
             layering,
             "src/tunnel/a.rs",
@@ -389,6 +416,7 @@ fn every_rule_can_fail() {
             "use std::time::Instant;\nfn f() { Instant::now() }",
             "a.rs:2:",
         ),
+        (wall_clock, "src/actors/a.rs", "\nuse std::time::{Duration, SystemTime};", "a.rs:2:"),
         (homes, "src/actors/a.rs", "use tonic_prost as x;", "tonic_prost does not belong"),
         (homes, "src/grpc/a.rs", "#[derive(actix::Message)]\nstruct A;", "actix::Message"),
         (long_files, "src/a.rs", &long_file, "501 lines"),

@@ -215,6 +215,22 @@ mod tests {
         assert_eq!(hex.to_uppercase().parse::<KeyDigest>().unwrap(), digest);
     }
 
+    /// What is compared are digests, and they have no more in common the more of a key is right. So
+    /// there is nothing for a clock to find out; measuring one would only measure the machine.
+    #[test]
+    fn how_much_of_a_key_is_right_does_not_show_in_its_digest() {
+        let key = ApiKey::generate().unwrap();
+        let bytes = key.reveal().as_bytes();
+        for place in 0..bytes.len() {
+            let mut wrong = bytes.to_vec();
+            wrong[place] ^= 1;
+            let (right, wrong) = (key.digest(), KeyDigest::of(&wrong));
+            assert_ne!(right, wrong);
+            let in_common = right.0.iter().zip(&wrong.0).take_while(|(a, b)| a == b).count();
+            assert!(in_common < 8, "{in_common} bytes of 32 by chance");
+        }
+    }
+
     #[test]
     fn what_is_not_64_hex_digits_is_no_digest() {
         let hex = KeyDigest::of(b"abc").to_string();

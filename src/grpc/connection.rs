@@ -29,10 +29,11 @@ use super::{forward, head, own, tunnel};
 
 const ESTABLISH_CONNECTION: &str = "/registry.RegistryService/EstablishConnection";
 
-/// Streams reset before they were accepted: past this the connection is closed (CVE-2023-44487).
-/// A client whose calls all run out of time at once resets as many as it may have open, and those of
-/// its queue that follow at once, before any of them is looked at.
-const PENDING_RESETS_MAX: usize = 100;
+/// Streams reset before they were accepted: past this the connection is closed (CVE-2023-44487). A client
+/// whose calls all run out of time resets them together, and those of its queue that follow at once;
+/// h2's own 20 took such clients' connections with everything else on them. Nothing is begun for these
+/// streams, and [`super::early_cancels`] counts them too. As many as nghttp2 lets pass in one burst.
+const PENDING_RESETS_MAX: usize = 1_000;
 /// Streams that this side reset for errors of the other, over the connection's life
 /// (CVE-2025-8671).
 const ERROR_RESETS_MAX: usize = 1_024;
@@ -229,9 +230,9 @@ fn dispatch(
         return respond.send_reset(Reason::REFUSED_STREAM);
     };
     if is_reset(&mut respond) {
-        // Nothing is begun for a caller that has left already. If it had no time, it is not its fault.
+        // Nothing is begun for a caller that has left already. If its time was up, it did not change its mind.
         count(Count::StreamGone);
-        if head::has_hardly_any_time(request.headers()) {
+        if head::may_have_waited_in_vain(request.headers()) {
             slot.answered();
         }
         return;

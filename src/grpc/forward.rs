@@ -131,7 +131,7 @@ async fn change(phase: &mut Option<watch::Receiver<Phase>>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Why the key does not allow the call any more; never for a call without one.

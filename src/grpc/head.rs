@@ -114,14 +114,12 @@ pub fn place_of_call(grant: &KeyGrant, path: &MethodPath) -> Result<Hold, Failur
     grant.calls.take(1).ok_or(Failure::InflightLimit)
 }
 
-/// Whether a caller gave its call so little time that it cannot have meant to wait for an answer: the
-/// rest of what the call had when it was queued.
-pub fn has_hardly_any_time(headers: &HeaderMap) -> bool {
-    const HARDLY_ANY: Duration = Duration::from_millis(10);
+/// Whether the caller's time may have run out before the call was on its way: clients write
+/// grpc-timeout when they queue a call for a stream, and send it when there is one.
+pub fn may_have_waited_in_vain(headers: &HeaderMap) -> bool {
+    const SOON: Duration = Duration::from_secs(1);
     let timeout = headers.get(metadata::TIMEOUT);
-    timeout
-        .and_then(|value| timeout::parse(value.as_bytes()))
-        .is_some_and(|time| time <= HARDLY_ANY)
+    timeout.and_then(|value| timeout::parse(value.as_bytes())).is_some_and(|time| time <= SOON)
 }
 
 fn deadline(headers: &HeaderMap) -> Result<Option<std::time::Instant>, Failure> {

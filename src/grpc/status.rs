@@ -79,6 +79,7 @@ pub fn of_tunnel_end(end: &TunnelEnd) -> (Code, &'static str) {
             of_rejection(rejection)
         }
         TunnelEnd::NoRoom => (Code::RESOURCE_EXHAUSTED, "queue_full"),
+        TunnelEnd::TooManyHeartbeats => (Code::RESOURCE_EXHAUSTED, "rate_limited"),
         TunnelEnd::FrameTooLarge { .. } => (Code::RESOURCE_EXHAUSTED, "message_too_large"),
         TunnelEnd::Draining => (Code::UNAVAILABLE, "draining"),
         TunnelEnd::Panic => (Code::INTERNAL, "panic"),

@@ -208,6 +208,7 @@ impl Parts {
             calls,
             down,
             heard,
+            heartbeats: reader::heartbeats(now()),
             tunnel,
             wire: wire.clone(),
             unreadable: 0,

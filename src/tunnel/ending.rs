@@ -38,6 +38,8 @@ pub enum TunnelEnd {
     NoRoom,
     /// Too many frames could not be read.
     BadFrames,
+    /// Heartbeats came far faster than they were asked for.
+    TooManyHeartbeats,
     /// The gateway is shutting down and the last call is over.
     Draining,
     /// A part of the gateway broke while it held the tunnel.
@@ -63,6 +65,7 @@ impl fmt::Display for TunnelEnd {
             Self::FrameTooLarge { max } => write!(f, "a frame is over {max} bytes"),
             Self::NoRoom => f.write_str("too many messages have come in part"),
             Self::BadFrames => f.write_str("too many frames could not be read"),
+            Self::TooManyHeartbeats => f.write_str("rate_limited: too many heartbeats"),
             Self::Draining => f.write_str("draining: the gateway is shutting down"),
             Self::Panic => f.write_str("the gateway failed while it held the tunnel"),
         }

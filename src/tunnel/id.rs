@@ -137,6 +137,13 @@ impl fmt::Display for MethodPath {
 mod tests {
     use super::*;
 
+    /// A million and more go down one tunnel, and none may be taken for another.
+    #[test]
+    fn ids_do_not_repeat() {
+        let ids: std::collections::HashSet<_> = (0..100_000).map(|_| RequestId::random()).collect();
+        assert_eq!(ids.len(), 100_000);
+    }
+
     #[test]
     fn a_path_has_exactly_a_service_and_a_method() {
         let path = MethodPath::parse("/demo.Echo/Say").unwrap();

@@ -1,5 +1,7 @@
 //! Connections and calls that take their time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,7 +11,7 @@ use crate::support::raw::{
     message, pace, request, setting,
 };
 use crate::support::{BIG, Scene, VICTIM};
-use crate::words::until;
+use crate::words::{KEY, Peer, ok, until};
 
 const MIB: usize = 1024 * 1024;
 /// RFC 9113 section 6.5.2.
@@ -92,4 +94,53 @@ async fn answers_that_are_not_taken_are_held_within_limits_and_given_up() {
     assert!(grown < 96 * MIB, "{grown}");
     let ledger = scene.closes().await;
     assert_eq!(ledger.count("sends_stalled"), seen.resets[&CANCEL]);
+}
+
+/// A caller that has much to say and a service that does not listen: it is the caller who waits.
+#[tokio::test]
+async fn a_service_that_stops_reading_makes_its_caller_wait_and_not_the_gateway_hold() {
+    const MESSAGES: usize = 1_024;
+    static MESSAGE: [u8; 62 * 1024] = [7; 62 * 1024];
+    let scene = Scene::open(json!({})).await;
+    let mut peer = Peer::dial_narrow(scene.process.address, 64 * 1024).await;
+    peer.register(KEY, &["demo.Deaf"], &["stream", "cancel"]).await;
+    peer.connected().await;
+    let caller = scene.caller().await;
+    let before = scene.process.resident_bytes();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = sent.clone();
+    let sending = tokio::spawn(async move {
+        let mut call = caller.call("/demo.Deaf/Upload").await;
+        for _ in 0..MESSAGES {
+            call.send(MESSAGE).await;
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        call.half_close();
+        call
+    });
+    // It is stuck when the gateway has served others meanwhile and it has not got on.
+    let mut stuck_at = 0;
+    until("the caller to be stuck", async || {
+        scene.bystander_is_served().await;
+        scene.bystander_is_served().await;
+        let before = std::mem::replace(&mut stuck_at, sent.load(Ordering::Relaxed));
+        before == stuck_at && before > 0
+    })
+    .await;
+    let held = stuck_at * MESSAGE.len();
+    assert!(held < 4 * MIB, "of 62 MiB {held} bytes were taken");
+    let grown = scene.process.resident_bytes().saturating_sub(before);
+    assert!(grown < 16 * MIB, "{grown}");
+
+    // It goes on where it was when the service listens again, and nothing is missing.
+    let request = peer.request().await;
+    for _ in 1..MESSAGES {
+        assert_eq!(peer.request().await.payload.len(), MESSAGE.len());
+    }
+    assert!(peer.request().await.streaming_info.unwrap().is_stream_end);
+    peer.answer(ok(&request, "heard")).await;
+    let mut call = sending.await.unwrap();
+    assert_eq!(call.message().await, "heard");
+    call.succeeds().await;
+    scene.closes().await;
 }

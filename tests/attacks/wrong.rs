@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::raw::{Blow, DATA, END_HEADERS, END_STREAM, HEADERS, Raw, frame, request};
+use crate::support::raw::{
+    Blow, DATA, END_HEADERS, END_STREAM, HEADERS, PROTOCOL_ERROR, Raw, frame, request, text,
+};
 use crate::support::{Scene, VICTIM};
 use crate::words::until;
 
@@ -18,6 +20,42 @@ async fn an_announced_giant_takes_no_room() {
     }
     let grown = scene.process.resident_bytes().saturating_sub(before);
     assert!(grown < 1024 * 1024, "{grown}");
+    assert_eq!(scene.requests(), 0);
+    scene.closes().await;
+}
+
+/// Paths that no library would send never get as far as being looked up: HTTP/2 ends the stream, or
+/// the connection if the path is no text.
+#[tokio::test]
+async fn paths_that_are_no_paths_reach_nobody() {
+    let scene = Scene::open(json!({})).await;
+    let call = |path: &[u8], stream| {
+        let sound = request(VICTIM);
+        // :method and :scheme stay in front of it, and the rest behind.
+        let mut block = sound[..3].to_vec();
+        text(&mut block, path);
+        block.extend_from_slice(&sound[4 + VICTIM.len()..]);
+        frame(HEADERS, END_HEADERS | END_STREAM, stream, &block)
+    };
+    let mut attacker = scene.attacker().await;
+    let malformed = [&b"demo.Victim/Say"[..], b"", b"/demo.Victim/Say\0", b"/demo.Victim/S\ny"];
+    for path in malformed {
+        let stream = attacker.stream();
+        attacker.send(&call(path, stream)).await;
+    }
+    let seen = attacker.is_heard().await;
+    assert_eq!((&seen.goaway, &seen.resets), (&None, &[(PROTOCOL_ERROR, 4)].into()));
+    // The same with a path that is one, to show that it was the path.
+    let stream = attacker.stream();
+    attacker.send(&call(b"/no.Such/Call", stream)).await;
+    attacker.until("an answer", |seen| seen.headers == 1).await;
+
+    for path in [&b"/demo.Victim/\xff"[..], b"/\xff/Say"] {
+        let mut attacker = scene.attacker().await;
+        let stream = attacker.stream();
+        attacker.send(&call(path, stream)).await;
+        assert_eq!(attacker.goes_away().await.0, PROTOCOL_ERROR);
+    }
     assert_eq!(scene.requests(), 0);
     scene.closes().await;
 }

@@ -29,6 +29,7 @@ def test_without_any_key_the_gateway_stays_on_loopback(tmp_path):
 def test_a_wrong_key(gateway, key):
     peer = Peer(gateway, key=key)
     assert ended(peer) == (grpc.StatusCode.UNAUTHENTICATED, "bad_credentials")
+    assert gateway.line("tunnel refused:").endswith(" key_id=unknown")
     assert not [line for line in gateway.lines if key and key in line], "the key is in the log"
     peer.breaks()
 

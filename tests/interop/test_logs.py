@@ -109,7 +109,8 @@ def test_no_line_shows_a_key_or_metadata_whatever_is_asked_for(start_gateway, st
     monkeypatch.setenv("RUST_LOG", "trace,h2=trace,tonic=trace")
     gateway = start_gateway()
     peer = start_peer(gateway)
-    secrets = [("authorization", "Bearer sesame"), ("cookie", "sesame"), ("x-api-key", "sesame"), ("x-adit-key", KEY)]
+    secrets = [("authorization", "Bearer sesame"), ("cookie", "sesame"), ("x-api-key", "sesame"),
+               ("session-token", "sesame"), ("grpc-trace-bin", b"sesame"), ("x-adit-key", KEY)]
     call = gateway.caller().Greet.future(greet(), metadata=secrets, timeout=PATIENCE_SECONDS)
     peer.answers(peer.receives("request"), hello())
     assert call.result(PATIENCE_SECONDS) == hello()

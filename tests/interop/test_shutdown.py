@@ -10,8 +10,9 @@ from conftest import (
 
 
 def test_an_idle_gateway_stops_at_once(gateway):
-    gateway.line("listening:")
+    listening = gateway.lines.index(gateway.line("listening:"))
     assert gateway.stop() == 0
+    assert not [line for line in gateway.lines[listening:] if " WARN " in line or " ERROR " in line]
 
 
 def test_a_running_call_finishes(gateway, peer):
@@ -80,7 +81,9 @@ def test_a_call_that_does_not_finish_ends_with_the_grace(start_gateway, start_pe
     assert replies == []
     # Not "draining": that is for calls that never ran, and the service has begun this one.
     assert (error.code(), reason(error)) == (grpc.StatusCode.UNAVAILABLE, "tunnel_lost")
+    assert peer.receives("cancel").request_id == request.request_id
     assert gateway.exit_code() == 0
+    gateway.line("drain forced")
 
 
 def test_a_signal_to_the_process_and_to_its_group_is_one(gateway, peer):

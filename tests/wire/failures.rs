@@ -115,7 +115,9 @@ async fn a_peer_that_never_answers_is_cancelled_at_the_deadline() {
     call.send_last("").await;
     let request = peer.request().await;
     call.fails(4, "deadline").await;
-    assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
+    // Only the lower bound says something about the gateway; the upper one is for a busy machine.
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(10), "{took:?}");
     let cancel = peer.cancel().await;
     assert_eq!((cancel.request_id, cancel.status_code), (request.request_id, 4));
 }
@@ -263,4 +265,33 @@ async fn an_answer_over_the_message_limit_fails_only_its_own_call() {
     let mut small = call_whole(&caller, "/demo.Echo/Say", "small").await;
     peer.echo().await;
     assert_eq!(small.message().await, "small");
+}
+
+/// A caller that tries three times is heard three times, whatever the gateway thinks of the answers.
+#[tokio::test]
+async fn the_gateway_adds_no_attempts_of_its_own() {
+    let gateway = Gateway::start();
+    let mut one = gateway.peer("demo.Echo").await;
+    let mut two = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    for _ in 0..3 {
+        let mut call = call_whole(&caller, "/demo.Echo/Say", "down").await;
+        let (peer, request) = tokio::select! {
+            request = one.request() => (&mut one, request),
+            request = two.request() => (&mut two, request),
+        };
+        peer.answer(error(&request, 14, "my own backend is down")).await;
+        let end = call.end().await;
+        assert_eq!((end.code.as_str(), end.reason), ("14", None));
+    }
+    // Nor when a tunnel ends under a call that its peer has seen.
+    let mut call = call_whole(&caller, "/demo.Echo/Say", "seen").await;
+    let (lost, mut other) = tokio::select! {
+        _ = one.request() => (one, two),
+        _ = two.request() => (two, one),
+    };
+    drop(lost);
+    call.fails(14, "tunnel_lost").await;
+    let _next = call_whole(&caller, "/demo.Echo/Say", "the next frame").await;
+    assert_eq!(other.request().await.payload, "the next frame");
 }

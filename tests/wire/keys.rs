@@ -8,7 +8,9 @@ use adit::grpc::proto::{ForwardRequest, StreamingInfo};
 use serde_json::{Value, json};
 
 use crate::support::caller::CallerCall;
-use crate::support::{Caller, Gateway, KEY, Peer, call_whole, key, ok, soon, until};
+use crate::support::{
+    Caller, Gateway, KEY, Peer, call_whole, key, ok, soon, stream_end, stream_part, until,
+};
 
 const BOTS: &str = "the-key-of-the-bots-0123456789-0123456789";
 const OLD: &str = "the-key-before-that-0123456789-0123456789";
@@ -154,6 +156,49 @@ async fn a_key_has_as_many_calls_in_flight_as_it_may() {
 
 // === Dates and changes ===
 
+/// One key asks for ten times what it may have; nine others ask politely.
+#[tokio::test]
+async fn who_is_noisy_is_held_to_its_share_and_the_polite_notice_nothing() {
+    let polite: Vec<_> =
+        (0..9).map(|n| format!("the-polite-key-number-{n}-0123456789-0123456789")).collect();
+    let mut settings = callers_keys(json!({ "limits": { "calls_max": 5 } }));
+    settings["limits"] = json!({ "calls_max": 24 });
+    for (n, polite) in polite.iter().enumerate() {
+        let entry = key(&format!("polite-{n}"), polite, json!({}));
+        settings["keys"].as_array_mut().unwrap().push(entry);
+    }
+    let gateway = Gateway::with(settings);
+    let mut noisy_peer = gateway.peer("demo.Noisy").await;
+    let mut peer = gateway.peer("demo.Echo").await;
+    let serving = tokio::spawn(async move {
+        loop {
+            peer.echo().await;
+        }
+    });
+    let noisy = gateway.caller().await;
+    let mut running = Vec::new();
+    for _ in 0..5 {
+        running.push(call_with(&noisy, "/demo.Noisy/Say", BOTS).await);
+        noisy_peer.request().await;
+    }
+    let is_noisy = async {
+        for _ in 0..45 {
+            call_with(&noisy, "/demo.Noisy/Say", BOTS).await.fails(8, "inflight_limit").await;
+        }
+    };
+    let mut callers = tokio::task::JoinSet::new();
+    for key in polite {
+        let caller = gateway.caller().await;
+        callers.spawn(async move {
+            for _ in 0..20 {
+                answered(&mut call_with(&caller, "/demo.Echo/Say", &key).await).await;
+            }
+        });
+    }
+    tokio::join!(is_noisy, callers.join_all());
+    serving.abort();
+}
+
 #[tokio::test]
 async fn an_expired_key_opens_nothing() {
     let gateway = Gateway::with(callers_keys(json!({ "expires": "2020-02-29" })));
@@ -211,6 +256,37 @@ async fn a_key_that_is_taken_away_closes_its_tunnels_and_no_others() {
     assert_eq!(other.cancel().await.request_id, running.request_id);
     let mut call = call_with(&caller, "/demo.Echo/Say", BOTS).await;
     call.fails(16, "bad_credentials").await;
+}
+
+/// As on a long day: its keys change, the configuration changes, and nobody asks the stream.
+#[tokio::test]
+async fn an_open_stream_lives_through_rotations_and_other_configurations() {
+    let with_digest = |key: &str| KeyDigest::of(key.as_bytes()).to_string();
+    let rotated = json!({ "sha256": with_digest(OLD), "old_sha256": with_digest(BOTS) });
+    let gateway = Gateway::with(callers_keys(json!({})));
+    let mut peer = bots_peer(&gateway, &["demo.Bots"]).await;
+    peer.connected().await;
+    let caller = gateway.caller().await;
+    let mut stream = caller.call_headers("/demo.Bots/Chat", &[("x-adit-key", BOTS)]).await;
+    for settings in
+        [rotated, json!({ "limits": { "calls_max": 5 } }), json!({ "call": ["demo.*"] })]
+    {
+        stream.send("still there?").await;
+        let request = peer.request().await;
+        peer.answer(stream_part(&request, "yes")).await;
+        assert_eq!(stream.message().await, "yes");
+        peer.beat(0).await;
+        gateway.reload(callers_keys(settings)).await;
+    }
+    until("the last one to be in force", async || {
+        let mut call = call_with(&caller, "/bank.Account/Pay", BOTS).await;
+        call.end().await.reason.as_deref() == Some("scope")
+    })
+    .await;
+    stream.half_close();
+    let end = peer.request().await;
+    peer.answer(stream_end(&end)).await;
+    stream.succeeds().await;
 }
 
 #[tokio::test]

@@ -14,11 +14,12 @@ async fn a_peer_with_headers_gets_every_byte_in_order() {
     let caller = gateway.caller().await;
 
     let mut request = caller.request("/demo.Echo/Say");
-    let pairs: [(&'static str, &[u8]); 7] = [
+    let pairs: [(&'static str, &[u8]); 8] = [
         ("dup", b"1"),
         ("dup", b""),
         ("dup", b"3"),
         ("padded-bin", b"AA=="),
+        ("unpadded-bin", b"AA"),
         ("joined-bin", b"AA,AQ"),
         ("broken-bin", b"!!"),
         ("obs", b"\x80\xff"),
@@ -30,7 +31,7 @@ async fn a_peer_with_headers_gets_every_byte_in_order() {
     call.send_last("").await;
     let request = peer.request().await;
     assert!(request.headers.is_empty());
-    for name in ["dup", "padded-bin", "joined-bin", "broken-bin", "obs"] {
+    for name in ["dup", "padded-bin", "unpadded-bin", "joined-bin", "broken-bin", "obs"] {
         let sent: Vec<_> = pairs.iter().filter(|p| p.0 == name).map(|p| p.1.to_vec()).collect();
         let seen: Vec<_> =
             request.metadata.iter().filter(|h| h.name == name).map(|h| h.value.to_vec()).collect();

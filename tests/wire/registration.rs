@@ -10,6 +10,7 @@ use adit::grpc::proto::{
 };
 use serde_json::json;
 
+use crate::support::stream::Connection;
 use crate::support::{Gateway, KEY, Peer, call_whole};
 
 #[tokio::test]
@@ -176,6 +177,49 @@ async fn the_tunnels_of_a_key_are_limited() {
     let mut call = call_whole(&caller, "/demo.Echo/Say", "untouched").await;
     first.echo().await;
     assert_eq!(call.message().await, "untouched");
+}
+
+#[tokio::test]
+async fn the_tunnels_of_a_service_are_limited() {
+    let gateway = Gateway::with(json!({ "limits": { "tunnels_per_service_max": 1 } }));
+    let mut first = gateway.peer("demo.Echo").await;
+    let mut second = Peer::dial(gateway.address()).await;
+    second.register(KEY, &["demo.Other", "demo.Echo"], &[]).await;
+    second.ends(8, "tunnel_limit").await;
+    let caller = gateway.caller().await;
+    let mut call = call_whole(&caller, "/demo.Echo/Say", "untouched").await;
+    first.echo().await;
+    assert_eq!(call.message().await, "untouched");
+    gateway.peer("demo.Other").await;
+}
+
+/// As from many machines at once: each has loopback's next address.
+#[tokio::test]
+async fn wrong_keys_from_many_addresses_hold_up_no_right_one() {
+    let gateway = Gateway::with(json!({ "limits": {
+        "bad_keys_per_minute_max": 2, "bad_key_delay": "1h",
+    } }));
+    let mut late = tokio::task::JoinSet::new();
+    for host in 2..52 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, host], 0).into()).unwrap();
+        let socket = socket.connect(gateway.address()).await.unwrap();
+        let connection = Connection::over(socket, None).await;
+        for guess in 0..20 {
+            let mut peer = Peer::dial_on(&connection, gateway.address()).await;
+            peer.register("wrong", &["demo.Echo"], &[]).await;
+            if guess < 2 {
+                peer.ends(16, "bad_credentials").await;
+            } else {
+                late.spawn(async move { peer.end().await });
+            }
+        }
+    }
+    let mut peer = gateway.peer("demo.Echo").await;
+    let mut call = call_whole(&gateway.caller().await, "/demo.Echo/Say", "served").await;
+    peer.echo().await;
+    assert_eq!(call.message().await, "served");
+    assert!(late.try_join_next().is_none(), "each of the others still waits for its answer");
 }
 
 #[tokio::test]

@@ -69,8 +69,8 @@ async fn a_drain_does_not_wait_for_tunnels() {
 async fn a_caller_that_leaves_while_it_waits_makes_room() {
     let gateway = waiting_gateway("1h");
     let caller = gateway.caller().await;
-    let mut first = call_whole(&caller, "/demo.Echo/Say", "").await;
     let other = gateway.caller().await;
+    let mut first = call_whole(&other, "/demo.Echo/Say", "").await;
     let _second = call_whole(&other, "/demo.Echo/Say", "").await;
     let _silent = other.call("/demo.Echo/Say").await;
     three_wait(&other).await;
@@ -153,7 +153,8 @@ fn digest() -> String {
     KeyDigest::of(KEY.as_bytes()).to_string()
 }
 
-/// Three calls wait; the gateway has let them in before this one, which came later.
+/// Three calls of this caller wait: the gateway has let them in before this one, which came later on
+/// the same connection.
 async fn three_wait(caller: &Caller) {
     let mut fourth = call_whole(caller, "/demo.Echo/Say", "").await;
     fourth.fails(8, "queue_full").await;

@@ -166,6 +166,64 @@ async fn the_half_close_comes_before_or_after_the_answer_has_begun() {
     }
 }
 
+/// What happens in a call after its first message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    CallerSends,
+    CallerHalfCloses,
+    PeerSends,
+    PeerEnds,
+}
+
+/// Each side keeps its own order; these are all the ways in which two and two can be mixed.
+#[tokio::test]
+async fn both_sides_may_finish_in_any_order() {
+    use Step::{CallerHalfCloses, CallerSends, PeerEnds, PeerSends};
+
+    let gateway = Gateway::start();
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    for steps in [
+        [CallerSends, CallerHalfCloses, PeerSends, PeerEnds],
+        [CallerSends, PeerSends, CallerHalfCloses, PeerEnds],
+        [CallerSends, PeerSends, PeerEnds, CallerHalfCloses],
+        [PeerSends, CallerSends, CallerHalfCloses, PeerEnds],
+        [PeerSends, CallerSends, PeerEnds, CallerHalfCloses],
+        [PeerSends, PeerEnds, CallerSends, CallerHalfCloses],
+    ] {
+        let mut call = caller.call("/demo.Echo/Chat").await;
+        call.send("first").await;
+        let request = peer.request().await;
+        let mut ended = false;
+        for step in steps {
+            match step {
+                CallerSends => call.send("more").await,
+                // The gateway has told the caller to stop.
+                CallerHalfCloses if ended => {}
+                CallerHalfCloses => call.half_close(),
+                PeerSends => peer.answer(stream_part(&request, "part")).await,
+                PeerEnds => peer.answer(stream_end(&request)).await,
+            }
+            match step {
+                // What comes after the end is discarded: the next frame is the next call's.
+                CallerSends | CallerHalfCloses if ended => {}
+                CallerSends => assert_eq!(peer.request().await.payload, "more", "{steps:?}"),
+                CallerHalfCloses => assert!(form(&peer.request().await).1, "{steps:?}"),
+                PeerSends => assert_eq!(call.message().await, "part", "{steps:?}"),
+                PeerEnds => {
+                    call.succeeds().await;
+                    ended = true;
+                }
+            }
+        }
+        if steps[3] == CallerHalfCloses {
+            assert_eq!(call.was_reset().await, Reason::NO_ERROR, "{steps:?}");
+        }
+    }
+    let _next = call_whole(&caller, "/demo.Echo/Next", "").await;
+    assert_eq!(peer.request().await.method_path, "/demo.Echo/Next");
+}
+
 #[tokio::test]
 async fn ten_thousand_messages_each_way_keep_their_order_and_content() {
     const COUNT: usize = 10_000;

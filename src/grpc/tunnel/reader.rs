@@ -1,6 +1,7 @@
 //! Frames that come up a tunnel, each handed to who must know of it.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::actors::connection::ConnectionHandle;
 use crate::actors::down::Down;
@@ -14,9 +15,21 @@ use crate::observe::tally::{Count, count};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::TunnelId;
 use crate::tunnel::liveness::LastSeen;
+use crate::tunnel::token_bucket::TokenBucket;
 
 /// So many frames that cannot be read are a program gone wrong, not an accident.
 const UNREADABLE_FRAMES_MAX: usize = 100;
+
+/// Peers are told to send a heartbeat every 30 seconds, and programs that send one a second do no
+/// harm: more than ten a second for ten seconds is a program gone wrong.
+const HEARTBEATS_PER_SECOND: usize = 10;
+/// What comes at once when a stalled connection moves again is no flood.
+const HEARTBEATS_BURST: usize = 10 * HEARTBEATS_PER_SECOND;
+
+/// A tunnel's heartbeats, none of which has come yet.
+pub(super) fn heartbeats(now: Instant) -> TokenBucket {
+    TokenBucket::new(HEARTBEATS_BURST, HEARTBEATS_PER_SECOND, now)
+}
 
 /// The reading half of a tunnel.
 pub(super) struct Reader {
@@ -26,6 +39,8 @@ pub(super) struct Reader {
     pub(super) calls: PeerCalls,
     pub(super) down: Down,
     pub(super) heard: LastSeen,
+    /// Those that may still come.
+    pub(super) heartbeats: TokenBucket,
     pub(super) tunnel: TunnelId,
     pub(super) wire: Rc<Wire>,
     pub(super) unreadable: usize,
@@ -68,7 +83,12 @@ impl Reader {
             Incoming::Answer(None, _) => count(Count::FrameLate),
             Incoming::Request(request) => self.calls.frame(request),
             Incoming::Cancel(peer_request) => self.calls.cancel(&peer_request),
-            Incoming::Heartbeat(id) => self.check_identity(&id),
+            Incoming::Heartbeat(id) => {
+                self.check_identity(&id);
+                if !self.heartbeats.take(now()) {
+                    return Err(TunnelEnd::TooManyHeartbeats);
+                }
+            }
             Incoming::Goodbye => self.connection.peer_drains(),
             Incoming::Status => {}
             Incoming::Event => {

@@ -46,7 +46,11 @@ struct Bystander {
 
 impl Scene {
     pub(crate) async fn open(settings: Value) -> Self {
-        let process = Process::start(settings).await;
+        Self::open_on(Process::start(settings).await).await
+    }
+
+    /// The same around a gateway that runs already.
+    pub(crate) async fn open_on(process: Process) -> Self {
         let (victim, bystander) = (Victim::start(&process).await, Bystander::start(&process).await);
         let scene = Self { process, victim, bystander };
         scene.bystander_is_served().await;

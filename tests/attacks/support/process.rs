@@ -28,6 +28,11 @@ pub(crate) struct Ledger(String);
 impl Process {
     /// Starts it with two workers and these settings laid over.
     pub(crate) async fn start(settings: Value) -> Self {
+        Self::start_within("unlimited", settings).await
+    }
+
+    /// The same with so much memory for its data, in KiB: past it the system gives no more.
+    pub(crate) async fn start_within(memory: &str, settings: Value) -> Self {
         let mut written = json!({
             "listeners": [{ "address": "127.0.0.1:0" }],
             "workers": 2,
@@ -38,8 +43,10 @@ impl Process {
         lay_over(&mut written, settings);
         let config = config_path();
         std::fs::write(&config, written.to_string()).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_adit"))
-            .args(["--config".as_ref(), config.as_os_str()])
+        // A shell sets the limit, because only a process itself can before it starts.
+        let mut child = Command::new("sh")
+            .args(["-c", "ulimit -d \"$0\" && exec \"$1\" --config \"$2\"", memory])
+            .args([env!("CARGO_BIN_EXE_adit").as_ref(), config.as_os_str()])
             .env_remove("ADIT_API_KEY")
             .env_remove("RUST_LOG")
             .stderr(Stdio::piped())
