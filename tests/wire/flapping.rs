@@ -30,6 +30,9 @@ const TUNNEL_GAP: Duration = Duration::from_millis(100);
 const CONNECTIONS: usize = 8;
 const STREAMS: usize = 50;
 
+/// The variable that says for how long.
+const SECONDS: &str = "ADIT_FLAP_SECONDS";
+
 /// How many calls ended how.
 type Ends = BTreeMap<String, u64>;
 
@@ -72,7 +75,7 @@ fn balances(ends: &Ends, ledger: &Ends) {
 /// Runs a gateway with a tunnel that breaks every second, calls it all the while, stops it.
 /// Returns how the calls ended as their callers saw it, and what the gateway counted.
 async fn flap(settings: Value) -> (Ends, Ends) {
-    let seconds = std::env::var("ADIT_FLAP_SECONDS").ok().and_then(|text| text.parse().ok());
+    let seconds = std::env::var(SECONDS).ok().and_then(|text| text.parse().ok());
     let program = Program::start(settings);
     let flapping = tokio::spawn(flap_for_ever(program.address));
     let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(5));
@@ -146,8 +149,8 @@ async fn one_call(caller: &Caller) -> String {
 struct Program {
     child: Child,
     address: SocketAddr,
-    /// Reads on until the program ends; then it has the last line.
-    log: JoinHandle<String>,
+    /// Reads on until the program ends; then it has its ledger.
+    log: Option<JoinHandle<String>>,
 }
 
 impl Program {
@@ -164,6 +167,7 @@ impl Program {
             .args(["--config", "/dev/stdin"])
             .env_remove("ADIT_API_KEY")
             .env_remove("RUST_LOG")
+            .env_remove(SECONDS)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -173,8 +177,11 @@ impl Program {
         let first = lines.next().expect("it says where it listens").unwrap();
         let (_, address) = first.split_once("address=").expect(&first);
         let address = address.parse().unwrap();
-        let log = std::thread::spawn(move || lines.map(Result::unwrap).last().unwrap_or_default());
-        Self { child, address, log }
+        let is_ledger = |line: &String| line.contains("run ended: ");
+        let log = std::thread::spawn(move || {
+            lines.map(Result::unwrap).filter(is_ledger).last().unwrap_or_default()
+        });
+        Self { child, address, log: Some(log) }
     }
 
     /// Asks it to stop; returns what it counted.
@@ -182,9 +189,16 @@ impl Program {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         assert!(self.child.wait().unwrap().success());
-        let last = self.log.join().unwrap();
+        let last = self.log.take().unwrap().join().unwrap();
         let (_, counts) = last.split_once("how=Drained ").expect(&last);
         let counts = counts.split(' ').filter_map(|word| word.split_once('='));
         counts.map(|(name, number)| (name.to_owned(), number.parse().unwrap())).collect()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It has ended already, unless a test has failed.
+        drop(self.child.kill());
     }
 }
