@@ -62,8 +62,10 @@ fn serve(path: &Path) -> Result<ExitCode, String> {
         let gateway = Gateway::start(config).await.map_err(|error| error.to_string())?;
         announce(&gateway, run_key.as_ref());
         Ok::<_, String>(gateway.run(stop, reloads).await)
-    })?;
-    Ok(match ended {
+    });
+    // Its end would wait for files that are being read on other threads, and a disk may be stuck.
+    std::mem::forget(system);
+    Ok(match ended? {
         Ended::Drained | Ended::GraceOver => ExitCode::SUCCESS,
         Ended::Forced | Ended::Broken => ExitCode::FAILURE,
     })

@@ -4,6 +4,7 @@
 //! links that orchestrators swap.
 
 use std::fs::Metadata;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -107,7 +108,7 @@ impl Source {
     /// # Errors
     ///
     /// If the operating system takes no handler for the signal.
-    pub fn watch(self) -> std::io::Result<Reloads> {
+    pub fn watch(self) -> io::Result<Reloads> {
         let hang_up = signal(SignalKind::hangup())?;
         let (changed, reloads) = mpsc::channel(WAITING_MAX);
         tokio::task::spawn_local(async move {
@@ -126,6 +127,8 @@ impl Source {
         changed: mpsc::Sender<Box<Config>>,
     ) -> Result<(), JoinError> {
         let mut before = self.read.clone();
+        // What was wrong the last time, and may be mended in a file that this one names.
+        let mut wrong: Option<String> = None;
         loop {
             let asked = tokio::select! {
                 _ = hang_up.recv() => true,
@@ -133,38 +136,55 @@ impl Source {
             };
             let path = self.path.clone();
             let now = spawn_blocking(move || stamp(&path)).await?;
-            let settled = now.is_some() && now == before && now != self.read;
+            let is_new = now != self.read;
+            let settled = now.is_some() && now == before && (is_new || wrong.is_some());
             before.clone_from(&now);
-            if asked && now.is_none() {
-                log::error!(
-                    "configuration refused, the old one stays: cause=there is no such file"
-                );
-            } else if asked || settled {
-                let (source, config) = spawn_blocking(move || {
-                    let config = self.read();
-                    if config.is_err() {
-                        // Certificates are looked at whatever is wrong with the rest.
-                        self.known.iter().flatten().for_each(Credentials::look);
+            if !asked && !settled {
+                continue;
+            }
+            let (source, config) = spawn_blocking(move || {
+                let config = self.read_again();
+                (self, config)
+            })
+            .await?;
+            self = source;
+            match config {
+                Ok(config) => {
+                    wrong = None;
+                    if changed.send(Box::new(config)).await.is_err() {
+                        return Ok(());
                     }
-                    (self, config)
-                })
-                .await?;
-                self = source;
-                match config {
-                    Ok(config) => {
-                        if changed.send(Box::new(config)).await.is_err() {
-                            return Ok(());
-                        }
+                }
+                Err(error) => {
+                    let before = wrong.replace(error.in_a_line());
+                    if asked || is_new || before != wrong {
+                        refused(&error);
                     }
-                    Err(error) => refused(&error),
                 }
             }
         }
     }
+
+    /// Reads the file, if it is one: a pipe may be read once, at the start. Whatever is wrong with it,
+    /// certificates are looked at.
+    fn read_again(&mut self) -> Result<Config, ConfigError> {
+        let config = match std::fs::metadata(&self.path) {
+            Ok(metadata) if metadata.is_file() => self.read(),
+            Ok(_) => Err(self.unread(io::Error::other("it is not a file"))),
+            Err(source) => Err(self.unread(source)),
+        };
+        if config.is_err() {
+            self.known.iter().flatten().for_each(Credentials::look);
+        }
+        config
+    }
+
+    fn unread(&self, source: io::Error) -> ConfigError {
+        ConfigError::Read { path: self.path.clone(), source }
+    }
 }
 
-/// The version of the file that is there now; nothing while there is none. Only a file is looked at
-/// again: a pipe may be read once, at the start.
+/// The version of the file that is there now; nothing while there is none.
 fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
     Some(Stamp {

@@ -205,19 +205,22 @@ impl Config {
     pub fn changed_to(&self, next: Self) -> Result<(Self, Vec<&'static str>), ConfigError> {
         let restart = self.needs_restart(&next);
         let Self { keys, limits, log_level, routing, affinities, drain_grace, warnings, .. } = next;
-        let changed = Self {
-            keys: keys.in_place_of(&self.keys),
-            limits,
-            log_level,
+        let mut changed = Self {
+            keys,
             routing,
             affinities,
             drain_grace,
+            limits,
+            log_level,
             warnings,
             ..self.clone()
         };
         let mut mistakes = Mistakes::default();
         draft::check_across(&changed, &mut mistakes);
-        mistakes.none_or((changed, restart)).map_err(ConfigError::Mistakes)
+        mistakes.none_or(()).map_err(ConfigError::Mistakes)?;
+        // What is counted under the old keys goes on under the new ones, with their limits.
+        changed.keys = changed.keys.in_place_of(&self.keys);
+        Ok((changed, restart))
     }
 
     fn needs_restart(&self, next: &Self) -> Vec<&'static str> {

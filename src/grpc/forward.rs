@@ -16,7 +16,7 @@ use http::Request;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::actors::entry::{Admit, EntryHandle};
+use crate::actors::entry::Admit;
 use crate::actors::pending::Reply;
 use crate::actors::traffic::{Ending, Message, Part, RequestHead};
 use crate::observe::tally::{Count, count};
@@ -69,11 +69,11 @@ pub fn serve(
     let (for_pending, replies) = replies(&head);
     let mut listener = Listener::new(writer, replies, &limits, head.deadline);
     listener.revoked = credential.map(|credential| {
-        let revoked = revocation::of_call(wire.keys.clone(), credential, head.clone());
+        let (keys, certificate) = (wire.keys.clone(), shared.certificate.clone());
+        let revoked = revocation::of_call(keys, credential, certificate, head.clone());
         Box::pin(revoked) as Pin<Box<dyn Future<Output = Failure>>>
     });
-    let (entry, phase) = (wire.worker.entry.clone(), wire.phase.clone());
-    let caller = Caller { head, body, for_pending, entry, phase };
+    let caller = Caller { head, body, for_pending, wire: wire.clone() };
     actix_rt::spawn(caller.call(listener));
 }
 
@@ -90,13 +90,12 @@ struct Caller {
     head: Arc<RequestHead>,
     body: Speech,
     for_pending: mpsc::Sender<Reply>,
-    entry: EntryHandle,
-    phase: watch::Receiver<Phase>,
+    wire: Rc<Wire>,
 }
 
 impl Caller {
     async fn call(self, mut listener: Box<Listener>) {
-        let Self { head, mut body, for_pending, entry, phase } = self;
+        let Self { head, mut body, for_pending, wire } = self;
         // Most calls have said all they will by now, and then the first hop takes everything along.
         let first = match now_or_later(body.next()).await {
             None => None,
@@ -108,10 +107,11 @@ impl Caller {
         let speaker = (!whole).then(|| {
             let (for_speaker, licences) = licences();
             listener.for_speaker = Some(for_speaker);
-            listener.phase = Some(phase);
+            listener.phase = Some(wire.phase.clone());
             Box::pin(speak(body, begun, licences))
         });
-        entry.admit(Admit { head, first, replies: for_pending });
+        wire.worker.entry.admit(Admit { head, first, replies: for_pending });
+        drop(wire);
         let mut listening = pin!(listener.listen());
         if let Some(speaker) = speaker {
             tokio::select! {
@@ -310,6 +310,11 @@ impl Listener {
                 biased;
                 allowed = self.writer.capacity(wanted) => return Ok(allowed?),
                 () = tokio::time::sleep_until(until) => return Err(self.overdue(in_message)),
+                failure = refusal(&mut self.revoked) => {
+                    self.revoked = None;
+                    self.hang_up.leave(failure);
+                    return Err(Stopped::Failed { failure, in_message });
+                }
                 reply = self.replies.recv(), if !self.is_complete() => {
                     if let Some(part) = self.hear(reply) {
                         self.keep(part, in_message)?;

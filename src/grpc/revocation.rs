@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use crate::actors::traffic::RequestHead;
+use crate::auth::certificate::CertificateNames;
 use crate::auth::{BadKey, Credential, Keyring};
 use crate::tunnel::failure::Failure;
 
@@ -47,10 +48,14 @@ pub async fn until_refused<E>(
 pub async fn of_call(
     keys: watch::Receiver<Arc<Keyring>>,
     credential: Credential,
+    certificate: CertificateNames,
     head: Arc<RequestHead>,
 ) -> Failure {
     let judge = |ring: &Keyring, now| {
         let admission = ring.look_up(credential, now).map_err(failure_of)?;
+        if !admission.grant.admits_certificate(&certificate) {
+            return Err(Failure::CertificateMismatch);
+        }
         let allowed = admission.grant.call.allows(head.path.service());
         if allowed { Ok(admission.expires) } else { Err(Failure::Scope) }
     };

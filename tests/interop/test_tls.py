@@ -160,6 +160,19 @@ def test_a_certificate_that_is_being_renewed_keeps_nothing_else_from_changing(st
     gateway.line("configuration applied:")
 
 
+def test_a_configuration_waits_for_a_file_that_it_names(start_gateway, start_peer, folder, tmp_path):
+    gateway = start_gateway({"listeners": [listener(folder)]})
+    assert gateway.address
+    late = tmp_path / "late.crt"
+    written = json.loads(gateway.config_path.read_text())
+    written["listeners"].append(listener(folder, certificate=str(late)))
+    gateway.config_path.write_text(json.dumps({**written, "limits": {"calls_max": 5}}))
+    gateway.line("configuration refused, the old one stays:")
+    late.write_bytes((folder / "gateway.crt").read_bytes())
+    gateway.line("configuration applied in part: needs_restart=listeners")
+    assert len([line for line in gateway.lines if "configuration refused" in line]) == 1
+
+
 def test_keys_that_ask_for_certificates_wait_for_a_listener_that_does(start_gateway, start_peer, folder):
     key = "the-key-of-a-program-with-a-certificate"
     entry = {"id": "bound", "sha256": hashlib.sha256(key.encode()).hexdigest()}

@@ -32,6 +32,10 @@ impl Registry {
                     let from = self.registries[self.worker.0].clone();
                     return self.registries[home.0].0.do_send(OpenHere { tunnel, call, from });
                 }
+                // It would wait for the rest of the call, which the drain does not.
+                Err(NoPick::WholeOnly) if self.draining.is_some() => {
+                    return call.caller.do_send(Outcome::Refused(Failure::Draining));
+                }
                 Err(NoPick::WholeOnly) => {
                     return call.caller.do_send(Outcome::OnlyWhole(call.first));
                 }
