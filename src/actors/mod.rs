@@ -42,3 +42,9 @@ pub mod worker;
 pub(crate) fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
 }
+
+/// How long a timer is set for that must not go off before the moment: its own resolution is a
+/// millisecond.
+pub(crate) fn wait_past(due: std::time::Instant) -> std::time::Duration {
+    due.saturating_duration_since(now()) + std::time::Duration::from_millis(1)
+}

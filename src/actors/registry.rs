@@ -16,7 +16,7 @@ mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::prelude::*;
 use tokio::sync::{mpsc, watch};
@@ -33,8 +33,8 @@ use crate::tunnel::waiting::{Waiting, WaitingRoom};
 
 use super::farewell::PermanentFarewell;
 use super::live::LiveLimits;
-use super::now;
 use super::traffic::Part;
+use super::{now, wait_past};
 use waiting::Waiter;
 
 pub use census::Admits;
@@ -126,9 +126,7 @@ impl Registry {
     fn arm_sweep(&mut self, ctx: &mut Context<Self>) {
         let due = self.board.next_sweep().filter(|_| self.sweep.is_none());
         if let Some(due) = due {
-            // The timer's own resolution is a millisecond.
-            let wait = due.saturating_duration_since(now()) + Duration::from_millis(1);
-            self.sweep = Some(ctx.run_later(wait, Self::sweep));
+            self.sweep = Some(ctx.run_later(wait_past(due), Self::sweep));
         }
     }
 

@@ -212,12 +212,7 @@ fn digest_of_variable(
 
 /// The patterns: all names unless the file says which, and none if it says that there are none.
 fn scope(path: &str, written: Option<&[Option<String>]>, mistakes: &mut Mistakes) -> Scope {
-    let Some(written) = written else { return Scope::all() };
-    let written = written.iter().enumerate();
-    let written = written.filter_map(|(index, text)| Some((index, text.as_ref()?)));
-    let patterns = written
-        .filter_map(|(index, text)| mistakes.note(&format!("{path}[{index}]"), text.parse()));
-    Scope::of(patterns.collect())
+    written.map_or_else(Scope::all, |written| Scope::of(mistakes.note_each(path, written)))
 }
 
 /// Whether the key grants `stream`, the only feature there is.

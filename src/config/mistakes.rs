@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 /// How many mistakes are kept: nobody reads more, and finding each can cost another reading.
 const MISTAKES_MAX: usize = 100;
@@ -57,6 +58,19 @@ impl Mistakes {
         result: Result<T, E>,
     ) -> Option<T> {
         result.map_err(|error| self.add(path, error)).ok()
+    }
+
+    /// Reads each text of a list that is one, and notes what is wrong with the others, each under
+    /// its own place.
+    pub(super) fn note_each<T>(&mut self, path: &str, texts: &[Option<String>]) -> Vec<T>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        let texts = texts.iter().enumerate();
+        let texts = texts.filter_map(|(index, text)| Some((index, text.as_ref()?)));
+        texts
+            .filter_map(|(index, text)| self.note(&format!("{path}[{index}]"), text.parse()))
+            .collect()
     }
 
     /// Whether a mistake lies at this path, above it or below it. A rule that compares values asks

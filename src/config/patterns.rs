@@ -48,7 +48,7 @@ fn check_list(
     for (place, pattern) in patterns {
         let too_long = pattern.exact().is_some_and(|name| name.len() > max);
         let wider = patterns.iter().find(|(other, wider)| {
-            other != place && covers(wider, pattern) && !(wider == pattern && other > place)
+            other != place && makes_needless(wider, pattern) && !(wider == pattern && other > place)
         });
         if too_long {
             let text = format_args!("is longer than limits.service_name_bytes_max ({max}B)");
@@ -71,13 +71,8 @@ fn is_all_reserved(pattern: &NamePattern) -> bool {
 
 /// Whether the other pattern adds nothing to the wider one. A name that is written out in full adds
 /// something to every pattern but itself: it counts as known before anybody serves it.
-fn covers(wider: &NamePattern, other: &NamePattern) -> bool {
-    match (wider, other) {
-        (NamePattern::Any, NamePattern::Any | NamePattern::Prefix(_)) => true,
-        (NamePattern::Prefix(wider), NamePattern::Prefix(other)) => other.starts_with(wider),
-        (NamePattern::Exact(one), NamePattern::Exact(other)) => one == other,
-        _ => false,
-    }
+fn makes_needless(wider: &NamePattern, other: &NamePattern) -> bool {
+    if other.exact().is_some() { wider == other } else { wider.covers(other) }
 }
 
 #[cfg(test)]

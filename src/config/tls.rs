@@ -57,11 +57,7 @@ pub(super) fn certificate_names(
     if written.is_some_and(<[_]>::is_empty) {
         mistakes.add(path.as_str(), "names nothing; leave it out to ask for no certificate");
     }
-    let written = written.unwrap_or_default().iter().enumerate();
-    let written = written.filter_map(|(index, text)| Some((index, text.as_ref()?)));
-    written
-        .filter_map(|(index, text)| mistakes.note(&format!("{path}[{index}]"), text.parse()))
-        .collect()
+    mistakes.note_each(&path, written.unwrap_or_default())
 }
 
 /// A key that asks for a certificate is of no use where nobody is asked for one.

@@ -12,7 +12,7 @@ use crate::support::{Gateway, Peer, call_whole, ok, soon, until};
 async fn an_idle_gateway_stops_at_once() {
     let gateway = Gateway::start();
     gateway.ask_to_stop();
-    assert_eq!(gateway.ended(), Ended::Drained);
+    assert_eq!(gateway.ended().await, Ended::Drained);
 }
 
 #[tokio::test]
@@ -31,8 +31,7 @@ async fn calls_in_flight_finish_and_new_ones_are_refused() {
     assert_eq!(call.message().await, "finished");
     call.succeeds().await;
     peer.ends(14, "draining").await;
-    let ended = tokio::task::spawn_blocking(move || gateway.ended()).await.unwrap();
-    assert_eq!(ended, Ended::Drained);
+    assert_eq!(gateway.ended().await, Ended::Drained);
 }
 
 #[tokio::test]
@@ -44,8 +43,7 @@ async fn a_call_that_outlives_the_grace_is_ended() {
     peer.request().await;
     gateway.ask_to_stop();
     assert_eq!(call.end().await.code, "14");
-    let ended = tokio::task::spawn_blocking(move || gateway.ended()).await.unwrap();
-    assert_eq!(ended, Ended::GraceOver);
+    assert_eq!(gateway.ended().await, Ended::GraceOver);
 }
 
 #[tokio::test]
@@ -57,8 +55,7 @@ async fn a_second_request_to_stop_does_not_wait() {
     peer.request().await;
     gateway.ask_to_stop();
     gateway.ask_to_stop();
-    let ended = tokio::task::spawn_blocking(move || gateway.ended()).await.unwrap();
-    assert_eq!(ended, Ended::Forced);
+    assert_eq!(gateway.ended().await, Ended::Forced);
 }
 
 #[tokio::test]
@@ -75,8 +72,7 @@ async fn a_peer_that_takes_drain_is_asked_to_leave_and_finishes_its_calls() {
     assert_eq!(call.message().await, "finished");
     call.succeeds().await;
     peer.ends(14, "draining").await;
-    let ended = tokio::task::spawn_blocking(move || gateway.ended()).await.unwrap();
-    assert_eq!(ended, Ended::Drained);
+    assert_eq!(gateway.ended().await, Ended::Drained);
 }
 
 #[tokio::test]
@@ -163,8 +159,7 @@ async fn calls_that_have_not_begun_do_not_hold_up_a_drain_and_are_told_that_they
     last.succeeds().await;
     peer.ends(14, "draining").await;
     drop(plain);
-    let ended = tokio::task::spawn_blocking(move || gateway.ended()).await.unwrap();
-    assert_eq!(ended, Ended::Drained);
+    assert_eq!(gateway.ended().await, Ended::Drained);
 }
 
 #[tokio::test]

@@ -272,8 +272,7 @@ async fn a_stream_of_questions_ends_with_the_gateway_and_does_not_hold_it_up() {
     stream.ask(MessageRequest::ListServices(String::new())).await;
     gateway.ask_to_stop();
     stream.call.fails(14, "draining").await;
-    let ended = tokio::task::spawn_blocking(move || gateway.ended()).await.unwrap();
-    assert_eq!(ended, Ended::Drained);
+    assert_eq!(gateway.ended().await, Ended::Drained);
 }
 
 #[tokio::test]

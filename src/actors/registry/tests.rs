@@ -5,6 +5,8 @@ mod limits;
 mod taken_back;
 mod waiting;
 
+use std::time::Duration;
+
 use super::*;
 use crate::actors::testing::{
     Peer, SAY, Stage, answer, message, next, pass, probe, registry_settings, settle, text_of,

@@ -1,10 +1,8 @@
 //! How a registry lets calls wait for a tunnel, and lets them go on.
 
-use std::time::Duration;
-
 use actix::prelude::*;
 
-use crate::actors::now;
+use crate::actors::{now, wait_past};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{MethodPath, RequestId};
@@ -157,10 +155,6 @@ impl Registry {
         if let Some((_, timer)) = self.wait_end.take() {
             ctx.cancel_future(timer);
         }
-        self.wait_end = due.map(|due| {
-            // The timer's own resolution is a millisecond.
-            let wait = due.saturating_duration_since(now()) + Duration::from_millis(1);
-            (due, ctx.run_later(wait, Self::end_waits))
-        });
+        self.wait_end = due.map(|due| (due, ctx.run_later(wait_past(due), Self::end_waits)));
     }
 }

@@ -81,8 +81,9 @@ impl Gateway {
     }
 
     /// Waits until it has stopped.
-    pub(crate) fn ended(mut self) -> Ended {
-        self.run.take().unwrap().join().unwrap()
+    pub(crate) async fn ended(mut self) -> Ended {
+        let run = self.run.take().unwrap();
+        tokio::task::spawn_blocking(move || run.join().unwrap()).await.unwrap()
     }
 }
 
