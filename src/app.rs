@@ -19,6 +19,7 @@ use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
 use crate::grpc::wire::{Phase, Roles};
 use crate::in_force::{InForce, WireSettings};
 use crate::observe::tally::{self, Count, count};
+use crate::observe::window::Window;
 use crate::reload::{self, Reloads};
 use crate::tls::credentials::Credentials;
 use crate::tunnel::allowance::Allowance;
@@ -96,15 +97,18 @@ impl Gateway {
         let Reconfigure { routing, declared } = in_force.routing();
         let limits = in_force.limits.clone();
         let waiting_room = WaitingRoom::default();
-        let registries = registry::Settings { routing, limits, declared, waiting_room };
+        let count = in_force.config.workers.get();
+        let window = Window::new(count, in_force.config.metrics.series_max);
+        let registries =
+            registry::Settings { routing, limits, declared, waiting_room, window: window.clone() };
         let wire = in_force.wire(phase_seen);
         let settings = worker::Settings {
             limits: in_force.limits.clone(),
             patience: in_force.config.heartbeat,
             calls: in_force.calls.clone(),
             died: died_sender,
+            window,
         };
-        let count = in_force.config.workers.get();
         let workers = start_workers(count, &registries, &settings, &wire).await?;
         let acceptors = listeners
             .into_iter()

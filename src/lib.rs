@@ -1,6 +1,7 @@
 //! Adit: a gateway for gRPC services that cannot be dialled.
 
 pub mod actors;
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod config;

@@ -16,18 +16,20 @@ use source::{
 };
 
 /// The layers, and what of the crate each may use. Files beside `lib.rs` join them and may use all.
-const LAYERS: [(&str, &[&str]); 7] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("tunnel", &["tunnel"]),
     ("observe", &["observe"]),
     ("auth", &["auth", "tunnel"]),
     ("tls", &["tls", "auth::certificate"]),
     ("actors", &["actors", "observe", "tunnel"]),
     ("grpc", &["grpc", "actors", "auth", "observe", "tls", "tunnel"]),
+    ("admin", &["admin", "auth", "observe"]),
     // It knows the settings of each part; no part knows it.
     (
         "config",
         &[
             "config",
+            "admin::Settings",
             "auth",
             "tls",
             "tunnel",

@@ -79,7 +79,7 @@ impl Registry {
         settings: &Settings,
         died: mpsc::UnboundedSender<&'static str>,
     ) -> Self {
-        let Settings { routing, limits: live, declared, waiting_room } = settings;
+        let Settings { routing, limits: live, declared, waiting_room, .. } = settings;
         let limits = live.now();
         Self {
             worker,

@@ -21,6 +21,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
+use crate::observe::window::Window;
 use crate::tunnel::affinity::Session;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::call::{Frame, Said};
@@ -47,6 +48,10 @@ use super::registry::{
     Line, OfferTunnel, Outcome, RegistryHandle, TunnelOpened,
 };
 use super::traffic::{Message, Outgoing, Part, RequestHead};
+
+/// As many workers as a stage may have, and as many series of a metric.
+const WORKERS_MAX: usize = 4;
+const SERIES_MAX: usize = 100;
 
 /// The method that tests call, and the name it is served under.
 pub(crate) const SAY: &str = "/demo.Echo/Say";
@@ -289,6 +294,7 @@ pub(crate) fn registry_settings(limits: &LiveLimits) -> registry::Settings {
         limits: limits.clone(),
         declared: Vec::new(),
         waiting_room: WaitingRoom::default(),
+        window: Window::new(WORKERS_MAX, SERIES_MAX),
     }
 }
 

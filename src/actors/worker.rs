@@ -2,6 +2,7 @@
 
 use tokio::sync::mpsc;
 
+use crate::observe::window::Window;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::id::WorkerId;
 use crate::tunnel::liveness::Patience;
@@ -24,6 +25,8 @@ pub struct Settings {
     pub calls: Allowance,
     /// Told when a permanent actor dies.
     pub died: mpsc::UnboundedSender<&'static str>,
+    /// Where everything is counted.
+    pub window: Window,
 }
 
 /// The permanent actors of one worker. Stays on its thread.
@@ -37,13 +40,15 @@ pub struct Worker {
     pub entry: EntryHandle,
     /// What each tunnel is given.
     pub tunnels: connection::Surroundings,
+    /// Where everything is counted.
+    pub window: Window,
 }
 
 impl Worker {
     /// Starts the rest of a worker on the current arbiter. `registries` are those of all workers,
     /// started before.
     pub fn start(id: WorkerId, registries: &[RegistryHandle], settings: &Settings) -> Self {
-        let Settings { limits, patience, calls, died } = settings.clone();
+        let Settings { limits, patience, calls, died, window } = settings.clone();
         let (first, own) = (registries[0].clone(), registries[id.0].clone());
         let heartbeat = HeartbeatHandle::start(patience, first.clone(), died.clone());
         let for_calls = pending::Surroundings {
@@ -54,6 +59,6 @@ impl Worker {
         let entry = EntryHandle::start(calls, for_calls, died);
         let tunnels =
             connection::Surroundings { first_registry: first, registry: own, heartbeat, limits };
-        Self { id, count: registries.len(), entry, tunnels }
+        Self { id, count: registries.len(), entry, tunnels, window }
     }
 }

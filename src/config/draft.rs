@@ -11,7 +11,7 @@ use super::mistakes::{Mistake, Mistakes};
 use super::shapes::Count;
 use super::units::Span;
 use super::{Config, ConfigError, Environment, Listener};
-use super::{KEY_VARIABLE, keys, listeners, patterns, services, tls};
+use super::{KEY_VARIABLE, keys, listeners, metrics, patterns, services, tls};
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tls::credentials::Credentials;
@@ -53,6 +53,7 @@ impl TryFrom<Draft<'_>> for Config {
             keepalive: keepalive(&file.keepalive.0, &mut mistakes),
             drain_grace: file.drain.0.grace.map_or(DRAIN_GRACE, Span::duration),
             limits,
+            metrics: metrics::used(&file.metrics.0, environment, &mut mistakes),
             log_level: level(file.log.0.level),
             warnings,
         };

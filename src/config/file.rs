@@ -11,6 +11,7 @@ use super::limits::LimitsFile;
 use super::moment::Moment;
 use super::shapes::{Count, Section};
 use super::units::{Span, more_than_zero};
+use crate::admin::Settings as MetricsSettings;
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::tunnel::directory::Routing;
@@ -51,6 +52,7 @@ pub(super) struct File {
     pub(super) keepalive: Section<KeepaliveFile>,
     pub(super) drain: Section<DrainFile>,
     pub(super) limits: Section<LimitsFile>,
+    pub(super) metrics: Section<MetricsFile>,
     pub(super) log: Section<LogFile>,
 }
 
@@ -247,6 +249,33 @@ pub(super) struct DrainFile {
     /// How long calls in flight may go on after a signal to stop.
     #[schemars(extend("default" = shown(DRAIN_GRACE)))]
     pub(super) grace: Option<Span>,
+}
+
+/// The metrics listener: what can be seen of the running gateway, for Prometheus, `adit status` and a
+/// browser. It never serves calls or tunnels.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(super) struct MetricsFile {
+    /// Whether there is one.
+    #[schemars(extend("default" = true))]
+    pub(super) enabled: Option<bool>,
+    /// Where it listens. Port 0 is any free port. Anywhere but on loopback it needs a token.
+    #[schemars(
+        title = "IP address and port",
+        regex(pattern = r":[0-9]{1,5}$"),
+        extend("default" = MetricsSettings::default().address.map(|address| address.to_string()))
+    )]
+    pub(super) address: Option<String>,
+    /// The SHA-256 of the token that it asks for (`authorization: Bearer`), as `adit key new` prints
+    /// it. Left out, `token_env` says where the token is, or it asks for none.
+    #[schemars(regex(pattern = r"^[0-9A-Fa-f]{64}$"), extend("writeOnly" = true))]
+    pub(super) token_sha256: Option<String>,
+    /// The environment variable that has the token itself. Left out, there is `token_sha256` or no token.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_]+$"))]
+    pub(super) token_env: Option<String>,
+    /// Series of one metric, each bucket of a histogram among them; 100 to 1000000. Methods and services
+    /// that find no place count as `other`.
+    #[schemars(extend("default" = MetricsSettings::default().series_max))]
+    pub(super) series_max: Option<Count>,
 }
 
 /// What the gateway says about itself.

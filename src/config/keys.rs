@@ -45,7 +45,12 @@ pub(super) fn used(
         let id = id(&path, key.id.as_deref(), &mut ids, mistakes).unwrap_or_else(|| path.clone());
         let grant = Arc::new(grant(&path, &id, &key, mistakes));
         let expires = key.expires.map(Moment::time);
-        if let Some((path, digest)) = digest(&path, &key, environment, mistakes) {
+        let secret = Secret {
+            path: &path,
+            digest: ("sha256", key.sha256.as_deref()),
+            variable: ("key_env", key.key_env.as_deref()),
+        };
+        if let Some((path, digest)) = digest_of(&secret, environment, mistakes) {
             add(&path, digest, &grant, expires, &mut ring, mistakes);
         }
         add_old(&path, &key, &grant, &mut ring, mistakes);
@@ -160,23 +165,33 @@ fn id(
     Some(id.to_owned())
 }
 
+/// A secret as it is written: its digest, or the name of the variable that has it.
+pub(super) struct Secret<'w> {
+    /// The object that it is written in.
+    pub(super) path: &'w str,
+    /// The field for the digest.
+    pub(super) digest: (&'static str, Option<&'w str>),
+    /// The field for the variable.
+    pub(super) variable: (&'static str, Option<&'w str>),
+}
+
 /// The digest, and the path of the field that it came from.
-fn digest(
-    path: &str,
-    key: &KeyFile,
+pub(super) fn digest_of(
+    secret: &Secret<'_>,
     environment: &Environment,
     mistakes: &mut Mistakes,
 ) -> Option<(String, KeyDigest)> {
-    let path_of_digest = format!("{path}.sha256");
-    let path_of_variable = format!("{path}.key_env");
-    match (&key.sha256, &key.key_env) {
+    let Secret { path, digest: (digest, hex), variable: (name, variable) } = *secret;
+    let (path_of_digest, path_of_variable) = (format!("{path}.{digest}"), format!("{path}.{name}"));
+    match (hex, variable) {
         (Some(_), Some(_)) => {
-            mistakes.add(path, "has sha256 and key_env; one of them is enough");
+            mistakes.add(path, format_args!("has {digest} and {name}; one of them is enough"));
             None
         }
         (None, None) => {
             if !mistakes.touch(&path_of_digest) && !mistakes.touch(&path_of_variable) {
-                mistakes.add(path, "needs sha256 or key_env; `adit key new` makes a key");
+                let text = format_args!("needs {digest} or {name}; `adit key new` makes a key");
+                mistakes.add(path, text);
             }
             None
         }

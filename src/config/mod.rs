@@ -9,6 +9,7 @@ mod json;
 mod keys;
 mod limits;
 mod listeners;
+mod metrics;
 mod mistakes;
 mod moment;
 mod patterns;
@@ -41,6 +42,7 @@ pub use explained::{Explained, Source};
 pub use keys::{ID_RULE, KEY_VARIABLE, KEY_VARIABLE_ID, is_id};
 pub use mistakes::Mistake;
 
+use crate::admin::Settings as MetricsSettings;
 use crate::auth::Keyring;
 use crate::grpc::affinity::Affinities;
 use crate::grpc::age::ConnectionAge;
@@ -83,6 +85,8 @@ pub struct Config {
     pub drain_grace: Duration,
     /// How much of everything it holds.
     pub limits: Limits,
+    /// Where it can be watched.
+    pub metrics: MetricsSettings,
     /// How much it logs.
     pub log_level: LevelFilter,
     /// What is no mistake and yet probably a slip, to be told once.
@@ -231,6 +235,7 @@ impl Config {
             ("callers.connection_age", self.connection_age == next.connection_age),
             ("heartbeat", self.heartbeat == next.heartbeat),
             ("keepalive", self.keepalive == next.keepalive),
+            ("metrics", self.metrics == next.metrics),
         ];
         parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect()
     }

@@ -1,4 +1,9 @@
 //! What the gateway says of itself: log lines and counts.
 
+pub mod calls;
+pub mod cast;
 pub mod log;
 pub mod tally;
+pub mod ticks;
+pub mod tunnels;
+pub mod window;

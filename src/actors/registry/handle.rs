@@ -3,6 +3,7 @@
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
+use crate::observe::window::Window;
 use crate::tunnel::directory::{Routing, Standing};
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
@@ -30,6 +31,8 @@ pub struct Settings {
     pub declared: Vec<ServiceName>,
     /// The calls that wait for a tunnel, counted by all workers together.
     pub waiting_room: WaitingRoom,
+    /// Where everything is counted.
+    pub window: Window,
 }
 
 impl RegistryHandle {
