@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use rustc_hash::FxHashMap;
 
+use crate::observe::cast::{Arbiter, Presence};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::directory::Standing;
@@ -25,6 +26,7 @@ use super::down::Down;
 use super::farewell::count_panic;
 use super::heartbeat::{Beat, HeartbeatHandle, Watch};
 use super::live::LiveLimits;
+use super::mailbox::{Post, Watched, ring, watched};
 use super::registry::{
     CallFailed, CallLeft, Carry, CloseTunnel, DrainTunnel, ForwardResponse, Line, OfferTunnel,
     RegistryHandle, TakeBack, TunnelOpened,
@@ -67,11 +69,16 @@ struct Undeliverable {
 #[rtype(result = "()")]
 struct PeerDrains;
 
+/// It is time to look whether the tunnel, which drains, is idle.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct LookIfIdle;
+
 // === The handle ===
 
 /// A tunnel as its wire sees it.
 #[derive(Clone, Debug)]
-pub struct ConnectionHandle(Addr<Connection>);
+pub struct ConnectionHandle(Post<Connection>);
 
 /// What a tunnel is started with.
 #[derive(Debug)]
@@ -125,6 +132,8 @@ pub struct Surroundings {
     pub heartbeat: HeartbeatHandle,
     /// How much of everything.
     pub limits: LiveLimits,
+    /// Where the worker's actors are counted.
+    pub arbiter: Arc<Arbiter>,
 }
 
 impl ConnectionHandle {
@@ -135,33 +144,33 @@ impl ConnectionHandle {
 
     /// A frame of an answer has come up the tunnel.
     pub fn answered(&self, request: RequestId, frame: Box<AnswerFrame>) {
-        self.0.do_send(Answered { request, frame });
+        self.0.tell(Answered { request, frame });
     }
 
     /// A frame of an answer could not be read.
     pub fn answer_unreadable(&self, request: RequestId) {
-        self.0.do_send(AnswerUnreadable { request });
+        self.0.tell(AnswerUnreadable { request });
     }
 
     /// A frame of a call cannot be written to this peer. If it was the `opening` one, the peer knows
     /// nothing of the call.
     pub fn undeliverable(&self, request: RequestId, opening: bool, failure: Failure) {
-        self.0.do_send(Undeliverable { request, opening, failure });
+        self.0.tell(Undeliverable { request, opening, failure });
     }
 
     /// The peer says goodbye.
     pub fn peer_drains(&self) {
-        self.0.do_send(PeerDrains);
+        self.0.tell(PeerDrains);
     }
 
     /// Ends the tunnel.
     pub fn close(&self, end: TunnelEnd) {
-        self.0.do_send(CloseTunnel(end));
+        self.0.tell(CloseTunnel(end));
     }
 
     #[cfg(test)]
     pub(crate) fn crash(&self) {
-        self.0.do_send(super::testing::Crash);
+        self.0.tell(super::testing::Crash);
     }
 }
 
@@ -181,7 +190,18 @@ pub struct Connection {
     drain_when_open: Option<DrainTunnel>,
     surroundings: Surroundings,
     farewell: Farewell,
+    presence: Presence,
 }
+
+watched!(
+    Connection is Connection,
+    told: [
+        Answered, AnswerUnreadable, Undeliverable, PeerDrains, TunnelOpened, Carry, CallLeft, Beat,
+        DrainTunnel, CloseTunnel,
+    ],
+    asked: [],
+    timers: [LookIfIdle],
+);
 
 /// Says that a tunnel is gone: to the registries, and to the task that writes to its peer.
 #[derive(Debug)]
@@ -220,7 +240,7 @@ impl Drop for Farewell {
 }
 
 impl Connection {
-    fn open(opening: Opening, surroundings: Surroundings) -> Addr<Self> {
+    fn open(opening: Opening, surroundings: Surroundings) -> Post<Self> {
         let Opening { tunnel, worker, key, services, abilities, down, credit, buffer, .. } =
             opening;
         let Opening { own_calls, heard, sent, .. } = opening;
@@ -231,7 +251,8 @@ impl Connection {
             tunnel,
             down: down.clone(),
         };
-        let connection = Self {
+        let presence = surroundings.arbiter.enter(Self::ROLE, Some(tunnel.uuid()));
+        let connection = Post::start(Self {
             tunnel,
             abilities,
             calls: FxHashMap::default(),
@@ -243,14 +264,14 @@ impl Connection {
             drain_when_open: None,
             surroundings,
             farewell,
-        }
-        .start();
+            presence,
+        });
         let line = Line {
             key,
-            carry: connection.clone().recipient(),
-            left: connection.clone().recipient(),
-            close: connection.clone().recipient(),
-            drain: connection.clone().recipient(),
+            carry: connection.mailbox(),
+            left: connection.mailbox(),
+            close: connection.mailbox(),
+            drain: connection.mailbox(),
             credit,
             load: Arc::default(),
             plain: abilities.plain,
@@ -261,7 +282,7 @@ impl Connection {
             services,
             streams: abilities.streams,
             line: Arc::new(line),
-            opened: connection.clone().recipient(),
+            opened: connection.mailbox(),
         });
         connection
     }
@@ -274,7 +295,7 @@ impl Connection {
             let tunnel = self.tunnel;
             self.surroundings.registry.answer(ForwardResponse { request, tunnel, part });
         } else if let Some(answering) = self.calls.get(&request) {
-            answering.caller.do_send(super::registry::Outcome::Part(part));
+            answering.caller.tell(super::registry::Outcome::Part(part));
         }
     }
 
@@ -300,7 +321,22 @@ impl Connection {
             self.farewell.end(TunnelEnd::Draining);
             ctx.stop();
         } else {
-            ctx.run_later(IDLE_LOOK, Self::end_when_idle);
+            look_later(IDLE_LOOK, ctx);
+        }
+    }
+
+    fn drain(&mut self, DrainTunnel { ask }: DrainTunnel, ctx: &mut Context<Self>) {
+        if !self.down.is_open() {
+            // The peer hears of it after it has heard that it is connected.
+            self.drain_when_open = Some(DrainTunnel { ask });
+            return;
+        }
+        match ask {
+            Some(grace) if self.abilities.drains => {
+                self.down.push_control(Outgoing::Drain { grace });
+            }
+            Some(_) => look_later(ARRIVAL_TIME, ctx),
+            None => self.end_when_idle(ctx),
         }
     }
 
@@ -313,6 +349,10 @@ impl Connection {
             Withdrawn::Seen => {}
         }
     }
+}
+
+fn look_later(wait: Duration, ctx: &mut Context<Connection>) {
+    ctx.run_later(wait, |connection, ctx| ring(connection, LookIfIdle, ctx));
 }
 
 impl Actor for Connection {
@@ -328,11 +368,11 @@ impl Handler<TunnelOpened> for Connection {
             tunnel: self.tunnel,
             heard: self.heard.clone(),
             sent: self.sent.clone(),
-            beat: ctx.address().recipient(),
-            close: ctx.address().recipient(),
+            beat: Post::of(self, ctx).mailbox(),
+            close: Post::of(self, ctx).mailbox(),
         });
         if let Some(drain) = self.drain_when_open.take() {
-            ctx.notify(drain);
+            self.drain(drain, ctx);
         }
     }
 }
@@ -433,21 +473,16 @@ impl Handler<PeerDrains> for Connection {
 impl Handler<DrainTunnel> for Connection {
     type Result = ();
 
-    fn handle(&mut self, DrainTunnel { ask }: DrainTunnel, ctx: &mut Self::Context) {
-        if !self.down.is_open() {
-            // The peer hears of it after it has heard that it is connected.
-            self.drain_when_open = Some(DrainTunnel { ask });
-            return;
-        }
-        match ask {
-            Some(grace) if self.abilities.drains => {
-                self.down.push_control(Outgoing::Drain { grace });
-            }
-            Some(_) => {
-                ctx.run_later(ARRIVAL_TIME, Self::end_when_idle);
-            }
-            None => self.end_when_idle(ctx),
-        }
+    fn handle(&mut self, drain: DrainTunnel, ctx: &mut Self::Context) {
+        self.drain(drain, ctx);
+    }
+}
+
+impl Handler<LookIfIdle> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, _: LookIfIdle, ctx: &mut Self::Context) {
+        self.end_when_idle(ctx);
     }
 }
 
@@ -464,15 +499,6 @@ impl Handler<CloseTunnel> for Connection {
             self.down.leave_word(Outgoing::Cancel { request, failure: Failure::TunnelLost });
         }
         ctx.stop();
-    }
-}
-
-#[cfg(test)]
-impl Handler<super::testing::Crash> for Connection {
-    type Result = ();
-
-    fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
-        panic!("a bug in a connection");
     }
 }
 

@@ -31,6 +31,7 @@ pub mod entry;
 pub mod farewell;
 pub mod heartbeat;
 pub mod live;
+pub mod mailbox;
 pub mod pending;
 pub mod registry;
 #[cfg(test)]

@@ -42,6 +42,7 @@ use super::down::down;
 use super::entry::{Admit, EntryHandle};
 use super::heartbeat::HeartbeatHandle;
 use super::live::LiveLimits;
+use super::mailbox::Mailbox;
 use super::pending;
 use super::registry::{self, ForwardRequest, Line, OfferTunnel, RegistryHandle};
 use super::traffic::{Message, Outgoing, RequestHead};
@@ -56,30 +57,13 @@ pub(crate) const ECHO: &str = "demo.Echo";
 
 // === Stand-ins ===
 
-/// An actor in the shape of a recipient, and everything that it is sent.
-pub(crate) fn probe<M>() -> (Recipient<M>, mpsc::UnboundedReceiver<M>)
+/// The way into an actor that is the test itself, and everything that it is sent.
+pub(crate) fn probe<M>() -> (Mailbox<M>, mpsc::UnboundedReceiver<M>)
 where
-    M: actix::Message<Result = ()> + Send + Unpin + 'static,
+    M: Send + 'static,
 {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Probe { sender }.start().recipient(), receiver)
-}
-
-struct Probe<M> {
-    sender: mpsc::UnboundedSender<M>,
-}
-
-impl<M: Unpin + 'static> Actor for Probe<M> {
-    type Context = Context<Self>;
-}
-
-impl<M: actix::Message<Result = ()> + Unpin + 'static> Handler<M> for Probe<M> {
-    type Result = ();
-
-    fn handle(&mut self, message: M, _: &mut Context<Self>) {
-        // A test that does not look any more has dropped its end.
-        drop(self.sender.send(message));
-    }
+    (Mailbox::of_test(sender), receiver)
 }
 
 /// A bug in an actor, on demand.
@@ -119,6 +103,7 @@ pub(crate) struct Stage {
     pub(crate) clock: AlarmClock,
     pub(crate) calls: Allowance,
     pub(crate) waiting_room: WaitingRoom,
+    pub(crate) window: Window,
     pub(crate) died: mpsc::UnboundedReceiver<&'static str>,
 }
 
@@ -151,11 +136,13 @@ impl Stage {
             registry: first.clone(),
             clock: clock.clone(),
             limits: limits.clone(),
+            arbiter: settings.window.cast.arbiter(0),
         };
+        let arbiter = surroundings.arbiter.clone();
         let entry = EntryHandle::start(calls.clone(), surroundings, death.clone());
-        let heartbeat = HeartbeatHandle::start(Patience::default(), first, death);
-        let waiting_room = settings.waiting_room;
-        Self { limits, registries, heartbeat, entry, clock, calls, waiting_room, died }
+        let heartbeat = HeartbeatHandle::start(Patience::default(), first, &arbiter, death);
+        let registry::Settings { waiting_room, window, .. } = settings;
+        Self { limits, registries, heartbeat, entry, clock, calls, waiting_room, window, died }
     }
 
     /// The registry of worker 0.
@@ -169,6 +156,7 @@ impl Stage {
             registry: self.registry().clone(),
             clock: self.clock.clone(),
             limits: self.limits.clone(),
+            arbiter: self.window.cast.arbiter(0),
         }
     }
 
@@ -243,6 +231,7 @@ impl Stage {
             registry: self.registries[worker].clone(),
             heartbeat: self.heartbeat.clone(),
             limits: self.limits.clone(),
+            arbiter: self.window.cast.arbiter(worker),
         };
         let connection = ConnectionHandle::open(opening, surroundings);
         Tunnel { connection, down: down_end, heard, sent, credit, buffer, own_calls }
