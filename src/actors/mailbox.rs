@@ -323,3 +323,6 @@ impl<M: Send + 'static> Mailbox<M> {
         Self(Arc::new(test))
     }
 }
+
+#[cfg(test)]
+mod tests;

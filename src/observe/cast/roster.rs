@@ -55,6 +55,12 @@ impl Roster {
         }
     }
 
+    /// How many places there are, taken or not.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.lock().gauges.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
