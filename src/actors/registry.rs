@@ -22,6 +22,7 @@ use actix::prelude::*;
 use tokio::sync::{mpsc, watch};
 
 use crate::observe::tally::{Count, count};
+use crate::observe::tunnels::State;
 use crate::tunnel::admission::Rejection;
 use crate::tunnel::directory::{Directory, Entry, Standing};
 use crate::tunnel::ending::TunnelEnd;
@@ -127,6 +128,18 @@ impl Registry {
         let due = self.board.next_sweep().filter(|_| self.sweep.is_none());
         if let Some(due) = due {
             self.sweep = Some(ctx.run_later(wait_past(due), Self::sweep));
+        }
+    }
+
+    /// Who watches sees how a tunnel of this worker stands.
+    fn show_standing(&self, tunnel: TunnelId) {
+        let entry = self.directory.entry(tunnel).filter(|entry| entry.worker == self.worker);
+        if let Some(entry) = entry {
+            entry.line.gauge.stands(match entry.standing {
+                Standing::Ready => State::Ready,
+                Standing::Late => State::Late,
+                Standing::Draining => State::Draining,
+            });
         }
     }
 
@@ -244,6 +257,7 @@ impl Handler<SetStanding> for Registry {
     fn handle(&mut self, message: SetStanding, ctx: &mut Self::Context) {
         if message.announced {
             self.directory.set_standing(message.tunnel, message.standing);
+            self.show_standing(message.tunnel);
             self.changes.send_replace(());
             if message.standing == Standing::Ready {
                 self.release_waiting(ctx);

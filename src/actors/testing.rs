@@ -11,7 +11,7 @@
 mod travel;
 
 pub(crate) use travel::{
-    answer, answer_frame, failure_in, head, head_under, head_within, message, more, text_of,
+    answer, answer_frame, failure_in, gauge, head, head_under, head_within, message, more, text_of,
 };
 
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
+use crate::observe::tunnels::TunnelGauge;
 use crate::observe::window::Window;
 use crate::tunnel::affinity::Session;
 use crate::tunnel::allowance::Allowance;
@@ -191,6 +192,7 @@ impl Stage {
             drain,
             credit: Credit::new(self.limits.now().tunnel_queue_bytes_max),
             load: Arc::default(),
+            gauge: gauge(),
             plain: peer.plain,
         });
         self.registry().offer(OfferTunnel {
@@ -227,6 +229,7 @@ impl Stage {
         let credit = Credit::new(self.limits.now().tunnel_queue_bytes_max);
         let buffer = Allowance::new(self.limits.now().tunnel_buffer_bytes_max);
         let own_calls = Allowance::new(self.limits.now().calls_per_tunnel_max);
+        let gauge = gauge();
         let Peer { worker, key, service, streams, cancels, plain, drains } = peer;
         let opening = Opening {
             tunnel: TunnelId::random(),
@@ -240,6 +243,8 @@ impl Stage {
             own_calls: own_calls.clone(),
             heard: heard.clone(),
             sent: sent.clone(),
+            gauge: gauge.clone(),
+            load: Arc::default(),
         };
         let surroundings = connection::Surroundings {
             first_registry: self.registry().clone(),
@@ -248,7 +253,7 @@ impl Stage {
             limits: self.limits.clone(),
         };
         let connection = ConnectionHandle::open(opening, surroundings);
-        Tunnel { connection, down: down_end, heard, sent, credit, buffer, own_calls }
+        Tunnel { connection, down: down_end, heard, sent, credit, buffer, own_calls, gauge }
     }
 
     /// Forwards a whole call by the registry of worker 0.
@@ -365,6 +370,7 @@ pub(crate) struct Tunnel {
     pub(crate) credit: Credit,
     pub(crate) buffer: Allowance,
     pub(crate) own_calls: Allowance,
+    pub(crate) gauge: Arc<TunnelGauge>,
 }
 
 impl Tunnel {

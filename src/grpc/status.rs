@@ -66,7 +66,10 @@ pub fn of_failure(failure: Failure) -> (Code, &'static str) {
 /// The status and the reason that end a tunnel's stream.
 pub fn of_tunnel_end(end: &TunnelEnd) -> (Code, &'static str) {
     match end {
-        TunnelEnd::PeerLeft => (Code::OK, "peer_left"),
+        // Nobody hears any of them.
+        TunnelEnd::PeerLeft | TunnelEnd::ConnectionLost | TunnelEnd::ConnectionDead => {
+            (Code::OK, "peer_left")
+        }
         TunnelEnd::Silent => (Code::DEADLINE_EXCEEDED, "heartbeat_timeout"),
         TunnelEnd::RegisterTimeout => (Code::DEADLINE_EXCEEDED, "register_timeout"),
         TunnelEnd::RegisterFirst => (Code::INVALID_ARGUMENT, "register_first"),
@@ -83,6 +86,31 @@ pub fn of_tunnel_end(end: &TunnelEnd) -> (Code, &'static str) {
         TunnelEnd::FrameTooLarge { .. } => (Code::RESOURCE_EXHAUSTED, "message_too_large"),
         TunnelEnd::Draining => (Code::UNAVAILABLE, "draining"),
         TunnelEnd::Panic => (Code::INTERNAL, "panic"),
+    }
+}
+
+/// Why a tunnel that was connected has ended, as it is counted: another closed set, for who watches.
+pub fn of_disconnect(end: &TunnelEnd) -> &'static str {
+    match end {
+        TunnelEnd::PeerLeft => "peer_left",
+        TunnelEnd::ConnectionLost => "connection_reset",
+        TunnelEnd::ConnectionDead => "connection_timed_out",
+        TunnelEnd::Silent => "heartbeat_timeout",
+        TunnelEnd::BadKey
+        | TunnelEnd::KeyExpired
+        | TunnelEnd::KeyRevoked
+        | TunnelEnd::KeyNarrowed(_)
+        | TunnelEnd::CertificateMismatch => "auth_revoked",
+        TunnelEnd::RegisterTimeout
+        | TunnelEnd::RegisterFirst
+        | TunnelEnd::RegisteredTwice
+        | TunnelEnd::BadFrames => "protocol",
+        TunnelEnd::FrameTooLarge { .. } => "message_too_large",
+        TunnelEnd::NoRoom => "queue_full",
+        TunnelEnd::TooManyHeartbeats => "rate_limited",
+        TunnelEnd::Rejected(_) => "rejected",
+        TunnelEnd::Draining => "draining",
+        TunnelEnd::Panic => "panic",
     }
 }
 

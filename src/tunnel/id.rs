@@ -41,12 +41,22 @@ impl RequestId {
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::try_parse(text).ok().map(Self)
     }
+
+    /// The id as a number, for who knows no ids.
+    pub fn number(self) -> u128 {
+        self.0.as_u128()
+    }
 }
 
 impl TunnelId {
     /// A new id, never used before.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
+    }
+
+    /// The id as a number, for who knows no ids.
+    pub fn number(self) -> u128 {
+        self.0.as_u128()
     }
 
     /// The id in two numbers, for hashing.

@@ -1,0 +1,1 @@
+//! Tunnels come, count, go and are looked at.
