@@ -217,6 +217,39 @@ mod tests {
         assert_eq!(reasons, expected);
     }
 
+    /// The ends of tunnels as who watches sees them, each with an end that is one.
+    #[test]
+    fn every_end_of_a_tunnel_has_a_reason_of_the_closed_set() {
+        let rejection = || Rejection::Draining;
+        let ends = [
+            (TunnelEnd::PeerLeft, "peer_left"),
+            (TunnelEnd::ConnectionLost, "connection_reset"),
+            (TunnelEnd::ConnectionDead, "connection_timed_out"),
+            (TunnelEnd::Silent, "heartbeat_timeout"),
+            (TunnelEnd::RegisterTimeout, "protocol"),
+            (TunnelEnd::RegisterFirst, "protocol"),
+            (TunnelEnd::RegisteredTwice, "protocol"),
+            (TunnelEnd::BadKey, "auth_revoked"),
+            (TunnelEnd::KeyExpired, "auth_revoked"),
+            (TunnelEnd::KeyRevoked, "auth_revoked"),
+            (TunnelEnd::KeyNarrowed(rejection()), "auth_revoked"),
+            (TunnelEnd::CertificateMismatch, "auth_revoked"),
+            (TunnelEnd::Rejected(rejection()), "rejected"),
+            (TunnelEnd::FrameTooLarge { max: 1 }, "message_too_large"),
+            (TunnelEnd::NoRoom, "queue_full"),
+            (TunnelEnd::BadFrames, "protocol"),
+            (TunnelEnd::TooManyHeartbeats, "rate_limited"),
+            (TunnelEnd::Draining, "draining"),
+            (TunnelEnd::Panic, "panic"),
+        ];
+        for (place, (end, reason)) in ends.iter().enumerate() {
+            assert_eq!(of_disconnect(end), *reason, "{end:?}");
+            let kind = std::mem::discriminant(end);
+            let same = |(other, _): &(TunnelEnd, _)| std::mem::discriminant(other) == kind;
+            assert_eq!(ends.iter().position(same), Some(place), "{end:?} is here once");
+        }
+    }
+
     #[test]
     fn the_gateway_never_makes_a_status_that_belongs_to_the_application() {
         for failure in Failure::ALL {
