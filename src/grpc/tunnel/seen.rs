@@ -6,6 +6,7 @@ use crate::observe::tunnels::{FrameCall, FrameKind};
 
 /// The kind of a frame that has come, by the first field of its envelope. One that begins with
 /// something else counts as unknown, whatever follows.
+#[inline]
 pub(super) fn kind(frame: &[u8]) -> FrameKind {
     /// A field is length-delimited if the last bits of its tag are these.
     const LENGTH_DELIMITED: u8 = 2;
@@ -28,6 +29,7 @@ pub(super) fn kind(frame: &[u8]) -> FrameKind {
 }
 
 /// The call of a frame that has come.
+#[inline]
 pub(super) fn call(frame: &Result<Incoming, Unreadable>) -> FrameCall<'_> {
     match frame {
         Ok(Incoming::Answer(Some(request), _)) | Err(Unreadable::Answer(request)) => {
@@ -49,6 +51,7 @@ pub(super) fn call(frame: &Result<Incoming, Unreadable>) -> FrameCall<'_> {
 }
 
 /// The kind and the call of a frame that goes.
+#[inline]
 pub(super) fn of_outgoing(frame: &Outgoing) -> (FrameKind, FrameCall<'_>) {
     match frame {
         Outgoing::Connected | Outgoing::Unsupported(_) => (FrameKind::Status, FrameCall::None),

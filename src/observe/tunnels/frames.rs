@@ -79,6 +79,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Counts a frame.
+    #[inline]
     pub(super) fn count(&self, kind: FrameKind, bytes: usize) {
         self.by_kind[kind as usize].fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -123,8 +124,8 @@ pub enum FrameCall<'a> {
 #[derive(Debug, Default)]
 pub(super) struct FrameRing {
     frames: Vec<Header>,
-    /// The oldest of them, once there are as many as are kept.
-    oldest: usize,
+    /// Where the next goes: behind the last, or over the oldest.
+    next: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -141,11 +142,12 @@ struct Header {
 enum Call {
     None,
     Own([u8; 16]),
-    Peers { length: u8, text: [u8; PEERS_ID_BYTES_MAX] },
+    Peers(Box<str>),
 }
 
 impl FrameRing {
     /// Remembers a frame, and forgets the oldest if there are too many.
+    #[inline]
     pub(super) fn push(
         &mut self,
         inbound: bool,
@@ -155,17 +157,17 @@ impl FrameRing {
         at: Tick,
     ) {
         let header = Header { at, bytes, inbound, kind, call: Call::of(call) };
-        if self.frames.len() < FRAMES_KEPT {
-            self.frames.push(header);
+        if let Some(oldest) = self.frames.get_mut(self.next) {
+            *oldest = header;
         } else {
-            self.frames[self.oldest] = header;
-            self.oldest = (self.oldest + 1) % FRAMES_KEPT;
+            self.frames.push(header);
         }
+        self.next = (self.next + 1) % FRAMES_KEPT;
     }
 
     /// The frames, the oldest first. `now` is this moment, in both ways to tell it.
     pub(super) fn seen(&self, now: (Tick, SystemTime)) -> Vec<FrameSeen> {
-        let (newer, older) = self.frames.split_at(self.oldest);
+        let (newer, older) = self.frames.split_at(self.next);
         older.iter().chain(newer).map(|header| header.seen(now)).collect()
     }
 }
@@ -183,15 +185,13 @@ impl Header {
 }
 
 impl Call {
+    #[inline]
     fn of(call: FrameCall<'_>) -> Self {
         match call {
             FrameCall::None => Self::None,
             FrameCall::Own(id) => Self::Own(id.to_be_bytes()),
             FrameCall::Peers(id) => {
-                let length = id.floor_char_boundary(PEERS_ID_BYTES_MAX);
-                let mut text = [0; PEERS_ID_BYTES_MAX];
-                text[..length].copy_from_slice(&id.as_bytes()[..length]);
-                Self::Peers { length: u8::try_from(length).unwrap_or(u8::MAX), text }
+                Self::Peers(id[..id.floor_char_boundary(PEERS_ID_BYTES_MAX)].into())
             }
         }
     }
@@ -200,10 +200,7 @@ impl Call {
         match self {
             Self::None => None,
             Self::Own(id) => Some(Uuid::from_bytes(*id).to_string()),
-            Self::Peers { length, text } => {
-                let text = text.get(..usize::from(*length)).unwrap_or_default();
-                Some(String::from_utf8_lossy(text).into_owned())
-            }
+            Self::Peers(id) => Some(id.to_string()),
         }
     }
 }
@@ -257,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_header_is_small() {
-        assert!(size_of::<Header>() <= 64, "{}", size_of::<Header>());
+        assert!(size_of::<Header>() <= 40, "{}", size_of::<Header>());
         assert_eq!(FrameRing::default().frames.capacity(), 0);
     }
 }

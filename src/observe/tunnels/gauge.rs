@@ -163,6 +163,7 @@ impl TunnelGauge {
     }
 
     /// A frame of so many bytes has come from the peer.
+    #[inline]
     pub fn came(&self, kind: FrameKind, bytes: usize, call: FrameCall<'_>) {
         let now = ticks::now();
         self.heard.store(now.0, Ordering::Relaxed);
@@ -170,10 +171,12 @@ impl TunnelGauge {
     }
 
     /// A frame of so many bytes is on its way to the peer since `at`.
+    #[inline]
     pub fn went(&self, kind: FrameKind, bytes: usize, call: FrameCall<'_>, at: Tick) {
         self.frame(false, kind, bytes, call, at);
     }
 
+    #[inline]
     fn frame(&self, inbound: bool, kind: FrameKind, bytes: usize, call: FrameCall<'_>, at: Tick) {
         self.frames[usize::from(inbound)].count(kind, bytes);
         // A frame is limited to far less than 4 GiB.
