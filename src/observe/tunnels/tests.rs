@@ -211,7 +211,9 @@ fn a_name_that_found_no_place_counts_as_other_until_its_tunnel_ends() {
 fn services_that_are_called_other_or_none_count_in_those_rows() {
     let tunnels = tunnels(2_000);
     let watched = [OTHER, NONE].map(|name| tunnels.watch(About::serving(&[name])));
-    watched.iter().for_each(|watched| watched.gauge().is_open());
+    for watched in &watched {
+        watched.gauge().is_open();
+    }
     let rows = tunnels.by_service();
     assert_eq!(rows.iter().map(|row| row.ready).collect::<Vec<_>>(), [1, 1]);
 }
