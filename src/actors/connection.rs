@@ -4,6 +4,7 @@
 //! the tunnel's socket, ends with the stream, and says goodbye by dropping its farewell.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -11,6 +12,7 @@ use rustc_hash::FxHashMap;
 
 use crate::observe::cast::{Arbiter, Presence};
 use crate::observe::tally::{Count, count};
+use crate::observe::tunnels::{State, TunnelGauge};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::directory::Standing;
 use crate::tunnel::ending::TunnelEnd;
@@ -105,6 +107,10 @@ pub struct Opening {
     pub heard: LastSeen,
     /// When something was last sent to it.
     pub sent: LastSeen,
+    /// Where it is counted.
+    pub gauge: Arc<TunnelGauge>,
+    /// Its calls in flight.
+    pub load: Arc<AtomicUsize>,
 }
 
 /// What a peer can do beyond the plain dialect.
@@ -187,6 +193,7 @@ pub struct Connection {
     down: Down,
     heard: LastSeen,
     sent: LastSeen,
+    gauge: Arc<TunnelGauge>,
     drain_when_open: Option<DrainTunnel>,
     surroundings: Surroundings,
     farewell: Farewell,
@@ -243,7 +250,7 @@ impl Connection {
     fn open(opening: Opening, surroundings: Surroundings) -> Post<Self> {
         let Opening { tunnel, worker, key, services, abilities, down, credit, buffer, .. } =
             opening;
-        let Opening { own_calls, heard, sent, .. } = opening;
+        let Opening { own_calls, heard, sent, gauge, load, .. } = opening;
         let first_registry = surroundings.first_registry.clone();
         let farewell = Farewell {
             first_registry: first_registry.clone(),
@@ -261,6 +268,7 @@ impl Connection {
             down,
             heard,
             sent,
+            gauge: gauge.clone(),
             drain_when_open: None,
             surroundings,
             farewell,
@@ -273,7 +281,8 @@ impl Connection {
             close: connection.mailbox(),
             drain: connection.mailbox(),
             credit,
-            load: Arc::default(),
+            load,
+            gauge,
             plain: abilities.plain,
         };
         first_registry.offer(OfferTunnel {
@@ -331,6 +340,7 @@ impl Connection {
             self.drain_when_open = Some(DrainTunnel { ask });
             return;
         }
+        self.gauge.stands(State::Draining);
         match ask {
             Some(grace) if self.abilities.drains => {
                 self.down.push_control(Outgoing::Drain { grace });
@@ -363,6 +373,7 @@ impl Handler<TunnelOpened> for Connection {
     type Result = ();
 
     fn handle(&mut self, _: TunnelOpened, ctx: &mut Self::Context) {
+        self.gauge.is_open();
         self.down.open();
         self.surroundings.heartbeat.watch(Watch {
             tunnel: self.tunnel,
@@ -490,7 +501,7 @@ impl Handler<CloseTunnel> for Connection {
     type Result = ();
 
     fn handle(&mut self, CloseTunnel(end): CloseTunnel, ctx: &mut Self::Context) {
-        let tell = self.abilities.cancels && end != TunnelEnd::PeerLeft;
+        let tell = self.abilities.cancels && !end.is_unheard();
         for request in self.farewell.end(end) {
             self.calls.remove(&request);
         }

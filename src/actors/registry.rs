@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::observe::cast::Presence;
 use crate::observe::tally::{Count, count};
+use crate::observe::tunnels::State;
 use crate::tunnel::admission::Rejection;
 use crate::tunnel::directory::{Directory, Entry, Standing};
 use crate::tunnel::ending::TunnelEnd;
@@ -152,6 +153,18 @@ impl Registry {
         }
     }
 
+    /// Who watches sees how a tunnel of this worker stands.
+    fn show_standing(&self, tunnel: TunnelId) {
+        let entry = self.directory.entry(tunnel).filter(|entry| entry.worker == self.worker);
+        if let Some(entry) = entry {
+            entry.line.gauge.stands(match entry.standing {
+                Standing::Ready => State::Ready,
+                Standing::Late => State::Late,
+                Standing::Draining => State::Draining,
+            });
+        }
+    }
+
     /// Tells every registry, that of worker `home` before the others: what these send it because of
     /// the news comes after the news.
     fn announce<M>(&self, home: WorkerId, message: &M)
@@ -266,6 +279,7 @@ impl Handler<SetStanding> for Registry {
     fn handle(&mut self, message: SetStanding, ctx: &mut Self::Context) {
         if message.announced {
             self.directory.set_standing(message.tunnel, message.standing);
+            self.show_standing(message.tunnel);
             self.changes.send_replace(());
             if message.standing == Standing::Ready {
                 self.release_waiting(ctx);

@@ -13,7 +13,7 @@ mod travel;
 
 pub(crate) use ends::{Called, Caller, Tunnel, Wire};
 pub(crate) use travel::{
-    answer, answer_frame, failure_in, head, head_under, head_within, message, more, text_of,
+    answer, answer_frame, failure_in, gauge, head, head_under, head_within, message, more, text_of,
 };
 
 use std::sync::Arc;
@@ -176,6 +176,7 @@ impl Stage {
             drain,
             credit: Credit::new(self.limits.now().tunnel_queue_bytes_max),
             load: Arc::default(),
+            gauge: gauge(),
             plain: peer.plain,
         });
         self.registry().offer(OfferTunnel {
@@ -212,6 +213,7 @@ impl Stage {
         let credit = Credit::new(self.limits.now().tunnel_queue_bytes_max);
         let buffer = Allowance::new(self.limits.now().tunnel_buffer_bytes_max);
         let own_calls = Allowance::new(self.limits.now().calls_per_tunnel_max);
+        let gauge = gauge();
         let Peer { worker, key, service, streams, cancels, plain, drains } = peer;
         let opening = Opening {
             tunnel: TunnelId::random(),
@@ -225,6 +227,8 @@ impl Stage {
             own_calls: own_calls.clone(),
             heard: heard.clone(),
             sent: sent.clone(),
+            gauge: gauge.clone(),
+            load: Arc::default(),
         };
         let surroundings = connection::Surroundings {
             first_registry: self.registry().clone(),
@@ -234,7 +238,7 @@ impl Stage {
             arbiter: self.window.cast.arbiter(worker),
         };
         let connection = ConnectionHandle::open(opening, surroundings);
-        Tunnel { connection, down: down_end, heard, sent, credit, buffer, own_calls }
+        Tunnel { connection, down: down_end, heard, sent, credit, buffer, own_calls, gauge }
     }
 
     /// Forwards a whole call by the registry of worker 0.

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 mod drain;
+mod watched;
 
 const MORE: Form = Form::Stream { end: false };
 const END: Form = Form::Stream { end: true };

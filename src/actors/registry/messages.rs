@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use crate::observe::tunnels::TunnelGauge;
 use crate::tunnel::allowance::Hold;
 use crate::tunnel::call::Frame;
 use crate::tunnel::directory::{Routing, Standing};
@@ -34,6 +35,8 @@ pub struct Line {
     pub credit: Credit,
     /// Its calls in flight, written by the registry that owns them, read by all.
     pub load: Arc<AtomicUsize>,
+    /// Where it is counted.
+    pub gauge: Arc<TunnelGauge>,
     /// Its peer asked for no feature: calls without a deadline get one.
     pub plain: bool,
 }

@@ -15,6 +15,7 @@ use crate::actors::registry::{
     RegistryHandle, TunnelOpened,
 };
 use crate::actors::traffic::{Message, Outgoing, Part};
+use crate::observe::tunnels::TunnelGauge;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::call::Frame;
 use crate::tunnel::failure::Failure;
@@ -54,6 +55,7 @@ pub(crate) struct Tunnel {
     pub(crate) credit: Credit,
     pub(crate) buffer: Allowance,
     pub(crate) own_calls: Allowance,
+    pub(crate) gauge: Arc<TunnelGauge>,
 }
 
 impl Tunnel {
