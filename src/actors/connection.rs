@@ -174,6 +174,13 @@ impl ConnectionHandle {
         self.0.tell(CloseTunnel(end));
     }
 
+    /// The task of its wire is gone. Mostly the connection has ended before, and needs no word.
+    pub fn abandoned(&self) {
+        if self.0.is_open() {
+            self.close(TunnelEnd::Panic);
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn crash(&self) {
         self.0.tell(super::testing::Crash);

@@ -205,7 +205,7 @@ struct CloseOnDrop(ConnectionHandle);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.0.close(TunnelEnd::Panic);
+        self.0.abandoned();
     }
 }
 
