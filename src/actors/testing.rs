@@ -8,8 +8,10 @@
     reason = "a stand-in fails at whatever it did not expect"
 )]
 
+mod caller;
 mod travel;
 
+pub(crate) use caller::Caller;
 pub(crate) use travel::{
     answer, answer_frame, failure_in, gauge, head, head_under, head_within, message, more, text_of,
 };
@@ -43,7 +45,7 @@ use super::down::{DownEnd, down};
 use super::entry::{Admit, EntryHandle};
 use super::heartbeat::HeartbeatHandle;
 use super::live::LiveLimits;
-use super::pending::{self, PendingHandle, Reply};
+use super::pending;
 use super::registry::{
     self, CallLeft, Carried, Carry, CloseTunnel, DrainTunnel, ForwardRequest, ForwardResponse,
     Line, OfferTunnel, Outcome, RegistryHandle, TunnelOpened,
@@ -460,51 +462,5 @@ impl Drop for Called {
         if let Some(carried) = &mut self.carried {
             carried.is_over();
         }
-    }
-}
-
-/// A caller as its pending call knows it.
-pub(crate) struct Caller {
-    pub(crate) replies: mpsc::Receiver<Reply>,
-}
-
-impl Caller {
-    pub(crate) async fn next(&mut self) -> Reply {
-        patiently(self.replies.recv()).await.expect("the call goes on")
-    }
-
-    pub(crate) async fn admitted(&mut self) -> PendingHandle {
-        match self.next().await {
-            Reply::Admitted(pending) => pending,
-            other => panic!("not admitted: {other:?}"),
-        }
-    }
-
-    /// The rooms to take, of the tunnel and of the call, now that it has a tunnel.
-    pub(crate) async fn go_on(&mut self) -> (Credit, Credit) {
-        match self.next().await {
-            Reply::GoOn { tunnel_queue, call_queue } => (tunnel_queue, call_queue),
-            other => panic!("may not go on: {other:?}"),
-        }
-    }
-
-    pub(crate) async fn part(&mut self) -> Part {
-        match self.next().await {
-            Reply::Part(part) => *part,
-            other => panic!("no part of an answer: {other:?}"),
-        }
-    }
-
-    /// How the gateway ended the call; it has said so once and is gone.
-    pub(crate) async fn failure(&mut self) -> Failure {
-        let failure = failure_in(&self.part().await);
-        self.is_over().await;
-        failure
-    }
-
-    /// The call is gone and has said nothing more.
-    pub(crate) async fn is_over(&mut self) {
-        let more = patiently(self.replies.recv()).await;
-        assert!(more.is_none(), "one end is enough: {more:?}");
     }
 }
