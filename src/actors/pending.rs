@@ -179,7 +179,7 @@ impl Pending {
     ) {
         Self::create(|ctx| {
             let mut pending = Self {
-                request: RequestId::random(),
+                request: head.request,
                 head,
                 call: Call::new(),
                 caller,

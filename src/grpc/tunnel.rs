@@ -20,7 +20,6 @@ use crate::actors::connection::{Abilities, ConnectionHandle, Opening};
 use crate::actors::credit::Credit;
 use crate::actors::down::{Down, DownEnd, down};
 use crate::actors::now;
-use crate::auth::Credential;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::tunnel::allowance::Allowance;
@@ -31,7 +30,7 @@ use crate::tunnel::liveness::LastSeen;
 use super::answer::http_status;
 use super::encode::Rules;
 use super::head;
-use super::peer_call::PeerCalls;
+use super::peer_call::{PeerCalls, Whose};
 use super::refused_key;
 use super::status;
 use super::stream::MessageStream;
@@ -103,7 +102,8 @@ async fn run(
     let credential = registration.credential;
     let services = registration.services.clone();
     let ended = {
-        let parts = open(tunnel, registration, down, wire);
+        let whose = Whose { credential, remote: shared.remote };
+        let parts = open(tunnel, registration, whose, down, wire);
         let (names, keys) = (shared.certificate.clone(), wire.keys.clone());
         let refused = revocation::until_refused(credential, services, names, keys);
         parts.run(frames, stream, down_end, refused, wire).await
@@ -119,7 +119,7 @@ fn join(names: &[ServiceName]) -> String {
 /// An open tunnel, before it runs.
 struct Parts {
     tunnel: TunnelId,
-    credential: Credential,
+    whose: Whose,
     connection: ConnectionHandle,
     down: Down,
     credit: Credit,
@@ -130,9 +130,15 @@ struct Parts {
     rules: Rules,
 }
 
-fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -> Parts {
+fn open(
+    tunnel: TunnelId,
+    registration: Registration,
+    whose: Whose,
+    down: Down,
+    wire: &Wire,
+) -> Parts {
     let limits = wire.worker.tunnels.limits.now();
-    let Registration { credential, quota, services, features } = registration;
+    let Registration { quota, services, features, .. } = registration;
     let now = now();
     let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
     let credit = Credit::new(limits.tunnel_queue_bytes_max);
@@ -159,7 +165,7 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
     };
     let connection = ConnectionHandle::open(opening, wire.worker.tunnels.clone());
     let rules = Rules::under(&limits, features);
-    Parts { tunnel, credential, connection, down, credit, buffer, own_calls, heard, sent, rules }
+    Parts { tunnel, whose, connection, down, credit, buffer, own_calls, heard, sent, rules }
 }
 
 /// Closes the connection actor when the task of its wire is gone, on whatever road: without this a
@@ -181,7 +187,7 @@ impl Parts {
         refused: impl Future<Output = TunnelEnd>,
         wire: &Rc<Wire>,
     ) -> TunnelEnd {
-        let Self { tunnel, credential, connection, down, credit, buffer, .. } = self;
+        let Self { tunnel, whose, connection, down, credit, buffer, .. } = self;
         let Self { own_calls, heard, sent, rules, .. } = self;
         let writer = Writer {
             stream,
@@ -193,15 +199,8 @@ impl Parts {
             workers: wire.worker.count,
             sent,
         };
-        let calls = PeerCalls::new(
-            wire.clone(),
-            credential,
-            own_calls,
-            down.clone(),
-            credit,
-            buffer,
-            rules,
-        );
+        let calls =
+            PeerCalls::new(wire.clone(), whose, own_calls, down.clone(), credit, buffer, rules);
         let reader = Reader {
             frames,
             connection: connection.clone(),

@@ -261,10 +261,11 @@ fn read_methods(methods: &[&Arc<Method>]) -> MethodSnapshot {
 /// What these services have counted, under the name of the first.
 fn read_services(services: &[&Arc<Service>], now: u64) -> ServiceCalls {
     let cells = || services.iter().flat_map(|service| service.cells.all());
-    let named = |names: &[&'static str], count: &dyn Fn(usize) -> u64| -> Vec<(&'static str, u64)> {
-        let counted = names.iter().enumerate().map(|(place, name)| (*name, count(place)));
-        counted.filter(|(_, count)| *count > 0).collect()
-    };
+    let named =
+        |names: &[&'static str], count: &dyn Fn(usize) -> u64| -> Vec<(&'static str, u64)> {
+            let counted = names.iter().enumerate().map(|(place, name)| (*name, count(place)));
+            counted.filter(|(_, count)| *count > 0).collect()
+        };
     // Ends first: no call may seem to have ended that has not begun.
     let by_status =
         named(&STATUSES, &|place| cells().map(|cells| cells.statuses[place].now()).sum());

@@ -95,6 +95,7 @@ impl Registry {
             return Err(call.refused_by(tunnel, failure_of_refusal(reason)));
         }
         self.publish(tunnel);
+        call.head.marks.carried_by(tunnel);
         if let Frame::Whole(message) | Frame::Message { message, .. } = &mut call.first {
             message.room.tunnel_queue = Some(permit);
         }

@@ -105,16 +105,14 @@ impl Names {
         let method = method.or_else(|| self.method(name, served.clone()?));
         let wants = served.is_some() && (method.is_none() || place.is_none());
         let (other, others) = (&self.other_method, &self.other_service);
-        (
-            method.unwrap_or_else(|| other.clone()),
-            place.unwrap_or_else(|| others.clone()),
-            wants,
-        )
+        (method.unwrap_or_else(|| other.clone()), place.unwrap_or_else(|| others.clone()), wants)
     }
 
     /// The registered name that calls of a service go to.
     fn served_name(&self, service: &str) -> Option<Arc<str>> {
-        self.names_of(service).find_map(|name| self.live.get_key_value(name)).map(|(n, _)| n.clone())
+        self.names_of(service)
+            .find_map(|name| self.live.get_key_value(name))
+            .map(|(n, _)| n.clone())
     }
 
     /// The name that they went to while it was registered.
@@ -180,7 +178,7 @@ impl Names {
 
     /// Makes a place for the calls of a method with one status, if there is room.
     pub(super) fn status(&mut self, method: &Method, place: usize) -> bool {
-        if std::ptr::eq(method, &*self.other_method) {
+        if std::ptr::eq(method, Arc::as_ptr(&self.other_method)) {
             return false;
         }
         if method.statuses[place].get().is_some() {

@@ -63,7 +63,8 @@ impl Status {
 
     /// The status with this number; a number that is none is UNKNOWN.
     pub fn numbered(number: i32) -> Self {
-        let known = u8::try_from(number).ok().filter(|number| usize::from(*number) < STATUSES.len());
+        let known =
+            u8::try_from(number).ok().filter(|number| usize::from(*number) < STATUSES.len());
         Self(known.unwrap_or(2))
     }
 

@@ -92,7 +92,8 @@ fn every_number_is_that_of_the_calls_made() {
 #[test]
 fn what_nobody_registered_is_other() {
     let (calls, counters) = calls(1, 2_000, &["demo.Echo", "Greeter"]);
-    for path in ["/demo.Nobody/Say", "/demo.Echo", "//x", "/demo.Echo/", "/demo.Echo/a/b", "", "x"] {
+    for path in ["/demo.Nobody/Say", "/demo.Echo", "//x", "/demo.Echo/", "/demo.Echo/a/b", "", "x"]
+    {
         call(&counters[0], path, failed(UNIMPLEMENTED, "unknown_service"));
     }
     call(&counters[0], &format!("/demo.Echo/{}", "x".repeat(600)), answered(OK));
