@@ -36,6 +36,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
             "grpc::affinity::Affinities",
             "grpc::age::ConnectionAge",
             "grpc::keepalive::Keepalive",
+            "observe::log::access",
         ],
     ),
 ];

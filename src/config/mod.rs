@@ -47,6 +47,7 @@ use crate::auth::Keyring;
 use crate::grpc::affinity::Affinities;
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
+use crate::observe::log::access::AccessLog;
 use crate::tls::credentials::Credentials;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::limits::Limits;
@@ -71,6 +72,8 @@ pub struct Config {
     pub keys: Keyring,
     /// Callers must present a key too.
     pub require_caller_key: bool,
+    /// Calls are named by `x-request-id`.
+    pub request_ids: bool,
     /// How old the connections of callers get.
     pub connection_age: ConnectionAge,
     /// How calls find their tunnels.
@@ -89,6 +92,8 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// How much it logs.
     pub log_level: LevelFilter,
+    /// How it logs calls.
+    pub access_log: AccessLog,
     /// What is no mistake and yet probably a slip, to be told once.
     pub warnings: Vec<Mistake>,
 }
@@ -208,7 +213,8 @@ impl Config {
     /// If the two do not go together: a key may ask for what only a new listener would have.
     pub fn changed_to(&self, next: Self) -> Result<(Self, Vec<&'static str>), ConfigError> {
         let restart = self.needs_restart(&next);
-        let Self { keys, limits, log_level, routing, affinities, drain_grace, warnings, .. } = next;
+        let Self { keys, limits, log_level, access_log, routing, affinities, .. } = next;
+        let Self { drain_grace, warnings, .. } = next;
         let mut changed = Self {
             keys,
             routing,
@@ -216,6 +222,7 @@ impl Config {
             drain_grace,
             limits,
             log_level,
+            access_log,
             warnings,
             ..self.clone()
         };
@@ -232,6 +239,7 @@ impl Config {
             ("listeners", self.listeners == next.listeners),
             ("workers", self.workers == next.workers),
             ("callers.require_key", self.require_caller_key == next.require_caller_key),
+            ("callers.request_id", self.request_ids == next.request_ids),
             ("callers.connection_age", self.connection_age == next.connection_age),
             ("heartbeat", self.heartbeat == next.heartbeat),
             ("keepalive", self.keepalive == next.keepalive),

@@ -23,7 +23,6 @@ use crate::actors::connection::{Abilities, ConnectionHandle, Opening};
 use crate::actors::credit::Credit;
 use crate::actors::down::{Down, DownEnd, down};
 use crate::actors::now;
-use crate::auth::Credential;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::observe::ticks::{self, Tick};
@@ -36,7 +35,7 @@ use crate::tunnel::liveness::LastSeen;
 use super::answer::http_status;
 use super::encode::Rules;
 use super::head;
-use super::peer_call::PeerCalls;
+use super::peer_call::{PeerCalls, Whose};
 use super::refused_key;
 use super::status;
 use super::stream::MessageStream;
@@ -114,7 +113,8 @@ async fn run(
     let (watched, held) = watch(tunnel, &registration, arrived, shared, wire);
     let _interest = shared.round_trips.interest(watched.gauge().clone());
     let ended = {
-        let parts = open(tunnel, registration, down, watched.gauge(), held, wire);
+        let whose = Whose { credential, remote: shared.remote };
+        let parts = open(tunnel, registration, whose, down, watched.gauge(), held, wire);
         let (names, keys) = (shared.certificate.clone(), wire.keys.clone());
         let refused = revocation::until_refused(credential, services, names, keys);
         parts.run(frames, stream, down_end, refused, wire).await
@@ -136,7 +136,7 @@ fn join(names: &[ServiceName]) -> String {
 /// An open tunnel, before it runs.
 struct Parts {
     tunnel: TunnelId,
-    credential: Credential,
+    whose: Whose,
     connection: ConnectionHandle,
     down: Down,
     credit: Credit,
@@ -151,13 +151,14 @@ struct Parts {
 fn open(
     tunnel: TunnelId,
     registration: Registration,
+    whose: Whose,
     down: Down,
     gauge: &Arc<TunnelGauge>,
     counted: Counted,
     wire: &Wire,
 ) -> Parts {
     let limits = wire.worker.tunnels.limits.now();
-    let Registration { credential, quota, services, features, .. } = registration;
+    let Registration { quota, services, features, .. } = registration;
     let Counted { credit, own_calls, load } = counted;
     let now = now();
     let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
@@ -186,7 +187,7 @@ fn open(
     let rules = Rules::under(&limits, features);
     Parts {
         tunnel,
-        credential,
+        whose,
         connection,
         down,
         credit,
@@ -218,7 +219,7 @@ impl Parts {
         refused: impl Future<Output = TunnelEnd>,
         wire: &Rc<Wire>,
     ) -> TunnelEnd {
-        let Self { tunnel, credential, connection, down, credit, buffer, .. } = self;
+        let Self { tunnel, whose, connection, down, credit, buffer, .. } = self;
         let Self { own_calls, heard, sent, gauge, rules, .. } = self;
         let writer = Writer {
             stream,
@@ -231,15 +232,8 @@ impl Parts {
             sent,
             gauge: gauge.clone(),
         };
-        let calls = PeerCalls::new(
-            wire.clone(),
-            credential,
-            own_calls,
-            down.clone(),
-            credit,
-            buffer,
-            rules,
-        );
+        let calls =
+            PeerCalls::new(wire.clone(), whose, own_calls, down.clone(), credit, buffer, rules);
         let reader = Reader {
             frames,
             connection: connection.clone(),

@@ -69,6 +69,10 @@ pub enum Count {
     LogLineLeftOut,
     /// Log lines that stderr did not take in time.
     LogLineDropped,
+    /// Lines of the access log left out because there were too many in a second.
+    AccessLineLeftOut,
+    /// Request ids of callers that were replaced because they were none.
+    RequestIdReplaced,
 }
 
 const COUNTS: &[(Count, &str)] = &[
@@ -103,6 +107,8 @@ const COUNTS: &[(Count, &str)] = &[
     (Count::Panic, "panics"),
     (Count::LogLineLeftOut, "log_lines_left_out"),
     (Count::LogLineDropped, "log_lines_dropped"),
+    (Count::AccessLineLeftOut, "access_lines_left_out"),
+    (Count::RequestIdReplaced, "request_ids_replaced"),
 ];
 
 static TALLY: [AtomicU64; COUNTS.len()] = [const { AtomicU64::new(0) }; COUNTS.len()];

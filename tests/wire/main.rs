@@ -10,6 +10,7 @@
 )]
 
 mod calls_by_peers;
+mod calls_counted;
 mod compression;
 mod drain;
 mod failures;
@@ -23,6 +24,7 @@ mod metadata;
 mod protocol;
 mod reflection;
 mod registration;
+mod request_ids;
 mod routing;
 mod streams;
 mod support;
