@@ -3,6 +3,8 @@
 //! It never decides who serves what. It starts when a peer has registered, lives on the worker of
 //! the tunnel's socket, ends with the stream, and says goodbye by dropping its farewell.
 
+mod farewell;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -25,15 +27,15 @@ use crate::tunnel::quota::KeyQuota;
 use super::answering::{AnswerFrame, Answering};
 use super::credit::Credit;
 use super::down::Down;
-use super::farewell::count_panic;
 use super::heartbeat::{Beat, HeartbeatHandle, Watch};
 use super::live::LiveLimits;
 use super::mailbox::{Post, Watched, ring, watched};
 use super::registry::{
     CallFailed, CallLeft, Carry, CloseTunnel, DrainTunnel, ForwardResponse, Line, OfferTunnel,
-    RegistryHandle, TakeBack, TunnelOpened,
+    RegistryHandle, TunnelOpened,
 };
 use super::traffic::{Outgoing, Part};
+use farewell::Farewell;
 
 /// How often a tunnel that drains looks whether it is idle.
 const IDLE_LOOK: Duration = Duration::from_millis(20);
@@ -216,42 +218,6 @@ watched!(
     asked: [],
     timers: [LookIfIdle],
 );
-
-/// Says that a tunnel is gone: to the registries, and to the task that writes to its peer.
-#[derive(Debug)]
-struct Farewell {
-    /// The registry of worker 0, which tells all the others.
-    first_registry: RegistryHandle,
-    /// The registry that owns the tunnel's calls.
-    registry: RegistryHandle,
-    tunnel: TunnelId,
-    down: Down,
-}
-
-impl Farewell {
-    /// Ends the way down. Calls that the peer never saw go back to be put through to another; says
-    /// which.
-    fn end(&self, end: TunnelEnd) -> Vec<RequestId> {
-        let mut given_back = Vec::new();
-        for (request, frame) in self.down.end(end) {
-            if let Outgoing::Request { head, frame: first, .. } = frame {
-                let tunnel = self.tunnel;
-                self.registry.take_back(TakeBack { request, tunnel, head, first });
-                given_back.push(request);
-            }
-        }
-        given_back
-    }
-}
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        count_panic();
-        // Whoever closes a tunnel gives the reason before the actor stops; nobody did.
-        self.end(TunnelEnd::Panic);
-        self.first_registry.tunnel_closed(self.tunnel);
-    }
-}
 
 impl Connection {
     fn open(opening: Opening, surroundings: Surroundings) -> Post<Self> {
