@@ -75,6 +75,9 @@ fn announce(gateway: &Gateway, run_key: Option<&ApiKey>) {
     for address in gateway.addresses() {
         log::info!("listening: address={address}");
     }
+    if let Some(address) = gateway.metrics_address() {
+        log::info!("metrics: address=http://{address}/");
+    }
     if let Some(key) = run_key {
         observe::log::say(&format!(
             "No key is configured, so this one was made for this run:\n\n  {key}\n\n\

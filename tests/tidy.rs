@@ -42,9 +42,11 @@ const LAYERS: [(&str, &[&str]); 8] = [
 ];
 
 /// Where a library stays; one that is not listed goes by what its name has before the first `_`.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("tonic", &["src/grpc/"]),
-    ("hyper", &["src/grpc/"]),
+    ("hyper", &["src/grpc/", "src/admin/"]),
+    ("axum", &["src/admin/"]),
+    ("prometheus", &["src/admin/"]),
     ("h2", &["src/grpc/"]),
     ("prost", &["src/grpc/"]),
     ("tokio_rustls", &["src/tls/"]),

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use log::LevelFilter;
+use serde_json::Value;
 
 use super::file::{
     Access, CallersFile, File, HeartbeatFile, KeepaliveFile, Level, LogFile, RoutingFile,
@@ -61,6 +62,7 @@ impl TryFrom<Draft<'_>> for Config {
             log_level: level(file.log.0.level),
             access_log: access_log(&file.log.0, &mut mistakes),
             warnings,
+            shown: Value::Null,
         };
         check_across(&config, &mut mistakes);
         mistakes.none_or(config).map_err(ConfigError::Mistakes)
@@ -70,6 +72,7 @@ impl TryFrom<Draft<'_>> for Config {
 /// What must hold between fields of different sections.
 pub(super) fn check_across(config: &Config, mistakes: &mut Mistakes) {
     check_someone_gets_in(config, mistakes);
+    metrics::check_address_is_free(config, mistakes);
     tls::check_names_are_asked_for(config, mistakes);
 }
 

@@ -36,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::LevelFilter;
+use serde_json::Value;
 
 pub use environment::Environment;
 pub use explained::{Explained, Source};
@@ -96,6 +97,8 @@ pub struct Config {
     pub access_log: AccessLog,
     /// What is no mistake and yet probably a slip, to be told once.
     pub warnings: Vec<Mistake>,
+    /// All of it as a file would say it, secrets as stars.
+    pub shown: Value,
 }
 
 /// One address that the gateway listens on.
@@ -192,7 +195,9 @@ fn explain_beside(
     match reading::read(&mut written, &mut mistakes) {
         Some(file) => {
             let config = Draft { file, environment, mistakes, warnings, known }.try_into()?;
-            Ok(Explained { config, written, variables })
+            let mut explained = Explained { config, written, variables };
+            explained.config.shown = explained.effective();
+            Ok(explained)
         }
         None => Err(ConfigError::Mistakes(mistakes.into_list())),
     }
@@ -214,7 +219,10 @@ impl Config {
     pub fn changed_to(&self, next: Self) -> Result<(Self, Vec<&'static str>), ConfigError> {
         let restart = self.needs_restart(&next);
         let Self { keys, limits, log_level, access_log, routing, affinities, .. } = next;
-        let Self { drain_grace, warnings, .. } = next;
+        let Self { drain_grace, warnings, mut shown, .. } = next;
+        for part in &restart {
+            put_back(&mut shown, &self.shown, part);
+        }
         let mut changed = Self {
             keys,
             routing,
@@ -224,6 +232,7 @@ impl Config {
             log_level,
             access_log,
             warnings,
+            shown,
             ..self.clone()
         };
         let mut mistakes = Mistakes::default();
@@ -232,6 +241,11 @@ impl Config {
         // What is counted under the old keys goes on under the new ones, with their limits.
         changed.keys = changed.keys.in_place_of(&self.keys);
         Ok((changed, restart))
+    }
+
+    /// Each limit with its name, as a number: things, bytes or seconds, as the name says.
+    pub fn limits_in_numbers(&self) -> Vec<(&'static str, f64)> {
+        limits::numbers(&self.limits)
     }
 
     fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
@@ -246,6 +260,20 @@ impl Config {
             ("metrics", self.metrics == next.metrics),
         ];
         parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect()
+    }
+}
+
+/// Shows a part that needs a restart as it still is: a section, or the fields of one whose names begin
+/// so.
+fn put_back(shown: &mut Value, before: &Value, part: &str) {
+    let Some((section, field)) = part.split_once('.') else {
+        shown[part] = before[part].clone();
+        return;
+    };
+    for (name, value) in before[section].as_object().into_iter().flatten() {
+        if name.starts_with(field) {
+            shown[section][name] = value.clone();
+        }
     }
 }
 

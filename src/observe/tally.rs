@@ -63,6 +63,10 @@ pub enum Count {
     ConfigApplied,
     /// Configurations that could not, for their mistakes.
     ConfigRefused,
+    /// Connections to the metrics listener closed because there were too many.
+    WatcherRefused,
+    /// Questions to the metrics listener without its token, or with a wrong one.
+    WatcherUnknown,
     /// Panics of an actor.
     Panic,
     /// Log lines left out because the same place had just logged many.
@@ -104,6 +108,8 @@ const COUNTS: &[(Count, &str)] = &[
     (Count::DrainForced, "drain_forced"),
     (Count::ConfigApplied, "configurations_applied"),
     (Count::ConfigRefused, "configurations_refused"),
+    (Count::WatcherRefused, "watchers_refused"),
+    (Count::WatcherUnknown, "watchers_unknown"),
     (Count::Panic, "panics"),
     (Count::LogLineLeftOut, "log_lines_left_out"),
     (Count::LogLineDropped, "log_lines_dropped"),
@@ -123,10 +129,14 @@ pub fn counted(what: Count) -> u64 {
     TALLY[what as usize].load(Ordering::Relaxed)
 }
 
+/// All counts, each with its name.
+pub fn all() -> impl Iterator<Item = (&'static str, u64)> {
+    COUNTS.iter().map(|(what, name)| (*name, counted(*what)))
+}
+
 /// All counts that are not zero, as `name=number` words.
 pub fn summary() -> String {
-    let words = COUNTS.iter().map(|(what, name)| (name, counted(*what)));
-    let words = words.filter(|(_, number)| *number > 0);
+    let words = all().filter(|(_, number)| *number > 0);
     words.map(|(name, number)| format!("{name}={number}")).collect::<Vec<_>>().join(" ")
 }
 

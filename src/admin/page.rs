@@ -1,0 +1,18 @@
+//! The page for people. It has no numbers of its own: it asks the other pages for them each second.
+
+use axum::http::{HeaderValue, header};
+use axum::response::{Html, IntoResponse};
+
+const PAGE: &str = include_str!("page.html");
+
+/// Everything that the page needs is in it, and it may ask nobody but this listener.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'",
+);
+
+/// The page.
+pub(super) async fn show() -> impl IntoResponse {
+    ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE))
+}
