@@ -31,6 +31,10 @@ fn main() -> ExitCode {
         Some(Command::Check(file)) => cli::check(&file.path),
         Some(Command::Config { file, view }) => cli::show(&file.path, &view),
         Some(Command::Key { command: KeyCommand::New { id } }) => cli::new_key(&id),
+        Some(Command::Status(watching)) => cli::status::run(&watching),
+        Some(Command::Actors(asked)) => cli::actors::run(&asked),
+        Some(Command::Connections(asked)) => cli::connections::run(&asked),
+        Some(Command::Services(watching)) => cli::services::run(&watching),
     };
     let code = done.unwrap_or_else(|problem| {
         observe::log::say(&problem);
