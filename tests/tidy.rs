@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("grpc", &["grpc", "actors", "auth", "observe", "tls", "tunnel"]),
     ("admin", &["admin", "auth", "observe"]),
     // Of the binary, not of the library.
-    ("cli", &["cli"]),
+    ("cli", &["cli", "config", "observe"]),
     // It knows the settings of each part; no part knows it.
     (
         "config",
