@@ -51,19 +51,26 @@ function mark(element, look) {
   if (element.className !== look) element.className = look;
 }
 
+// A table that is laid out otherwise, as on a phone, is none to a screen reader unless it is said.
+function inRole(element, role) {
+  element.setAttribute("role", role);
+  return element;
+}
+
 // Rows stay where they are and change their text, so that a selection in them lives on.
 function fill(id, rows) {
   const body = part(id);
-  const columns = [...body.parentElement.tHead.rows[0].cells].map((cell) => cell.className);
+  const columns = [...body.parentElement.tHead.rows[0].cells];
   while (body.rows.length > rows.length) body.deleteRow(-1);
   rows.forEach(({ look = "", cells, hint = "" }, at) => {
-    const row = body.rows[at] ?? body.insertRow();
+    const row = body.rows[at] ?? inRole(body.insertRow(), "row");
     mark(row, look);
     if (row.title !== hint) row.title = hint;
     cells.forEach((cell, column) => {
-      const element = row.cells[column] ?? row.insertCell();
+      const element = row.cells[column] ?? inRole(row.insertCell(), "cell");
       const { text, look: own = "" } = typeof cell === "string" ? { text: cell } : cell;
-      mark(element, `${columns[column]} ${own}`.trim());
+      element.dataset.title = columns[column].textContent;
+      mark(element, `${columns[column].className} ${own}`.trim());
       set(element, text);
     });
   });
@@ -160,7 +167,7 @@ function drawTunnels({ connections, open }) {
   const rows = connections.map((tunnel) => {
     const unwell = tunnel.state === "late" || tunnel.state === "draining";
     return { look: unwell ? "warning" : "", hint: `${tunnel.id} ${tunnel.peer_address}`, cells: [
-      tunnel.id.slice(0, 8), { text: tunnel.state, look: unwell ? "warning" : "" }, tunnel.services.join(", ") || "none",
+      tunnel.services.join(", ") || "none", { text: tunnel.state, look: unwell ? "warning" : "" }, tunnel.id.slice(0, 8),
       tunnel.key_id, whole.format(tunnel.calls_in_flight), bytes(tunnel.bytes_in), bytes(tunnel.bytes_out),
       `${duration(tunnel.last_heard_seconds_ago)} ago`, duration(tunnel.round_trip_seconds),
     ] };
