@@ -42,6 +42,7 @@ struct Cast {
 }
 
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "they are those of the JSON")]
 struct Kind {
     kind: String,
     alive: u64,
@@ -56,6 +57,7 @@ struct Kind {
 }
 
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "they are those of the JSON")]
 struct Durations {
     p50_seconds: f64,
     p99_seconds: f64,
@@ -63,6 +65,7 @@ struct Durations {
 }
 
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "they are those of the JSON")]
 struct Arbiter {
     arbiter: usize,
     alive: u64,

@@ -42,6 +42,7 @@ pub(crate) struct Asked {
 
 /// As `/connections` says it.
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "they are those of the JSON")]
 struct Connections {
     open: u64,
     closed: u64,
@@ -135,12 +136,14 @@ fn whole_id(client: &Client, beginning: &str) -> Result<String, AskError> {
 
 fn draw(answer: &Connections, page: &mut Page) {
     let Connections { open, closed, matched, ref connections } = *answer;
-    let mut summary = format!("{} open, {} closed lately", number(open), number(closed));
-    if (connections.len() as u64) < matched {
-        let shown = number(connections.len() as u64);
-        summary += &format!("; {shown} of {} shown, --limit shows more", number(matched));
-    }
-    page.line(Tone::Title, &summary);
+    let shown = connections.len() as u64;
+    let rest = if shown < matched {
+        format!("; {} of {} shown, --limit shows more", number(shown), number(matched))
+    } else {
+        String::new()
+    };
+    let (open, closed) = (number(open), number(closed));
+    page.line(Tone::Title, &format!("{open} open, {closed} closed lately{rest}"));
     let mut columns = vec![
         Column::Long("ID"),
         Column::Text("STATE"),

@@ -88,7 +88,7 @@ fn calls(calls: &Calls, page: &mut Page) {
         Column::Number("IN GATEWAY P50"),
         Column::Number("P99"),
     ];
-    let cells = [
+    let row = [
         String::new(),
         rate(calls.per_second),
         number(calls.in_flight),
@@ -99,7 +99,7 @@ fn calls(calls: &Calls, page: &mut Page) {
         known(calls.overhead.p50_seconds),
         known(calls.overhead.p99_seconds),
     ];
-    page.table(&columns, vec![(Tone::Plain, cells.into())]);
+    page.table(&columns, vec![(Tone::Plain, row.into())]);
 }
 
 fn tunnels(tunnels: &Tunnels, services: u64, page: &mut Page) {

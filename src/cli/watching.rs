@@ -101,28 +101,30 @@ impl Watching {
         draw: impl Fn(&T, &mut Page),
     ) -> Result<ExitCode, String> {
         let screen = Screen::of_stdout();
-        let shown = |answer: &Bytes| self.shown(answer, client, screen, &draw);
-        let mut last = String::new();
+        let in_place = screen.is_terminal && self.watch && !self.json;
+        let (mut last, mut trouble) = (String::new(), String::new());
         loop {
-            let frame = match client.ask(path).and_then(|answer| shown(&answer)) {
+            let answer = client.ask(path);
+            match answer.and_then(|answer| self.shown(&answer, client, screen, &draw)) {
                 Ok(text) => {
                     last = text;
-                    last.clone()
+                    trouble.clear();
                 }
                 Err(error) if self.watch && error.may_pass() => {
                     let line = format!("{}; trying again", error.told(client.address()));
-                    if !screen.redraws(self) {
+                    if !in_place && line != trouble {
                         log::say(&line);
-                        std::thread::sleep(self.interval);
-                        continue;
                     }
-                    let mut page = Page::default();
-                    page.line(Tone::Alarm, &line);
-                    format!("{}\n{last}", page.text(screen.colours))
+                    trouble = line;
                 }
                 Err(error) => return Ok(failed(&error, client)),
+            }
+            let is_read = if in_place {
+                put(&framed(&screen.under(&trouble, &last)))?
+            } else {
+                !trouble.is_empty() || put(&last)?
             };
-            if !screen.put(&frame, screen.redraws(self))? || !self.watch {
+            if !is_read || !self.watch {
                 return Ok(ExitCode::SUCCESS);
             }
             std::thread::sleep(self.interval);
@@ -175,20 +177,24 @@ impl Screen {
         size.map(|(Width(width), _)| width)
     }
 
-    /// Each page takes the place of the one before.
-    fn redraws(self, watching: &Watching) -> bool {
-        self.is_terminal && watching.watch && !watching.json
-    }
-
-    /// Shows a page. False if nobody reads any more.
-    fn put(self, text: &str, in_place: bool) -> Result<bool, String> {
-        let mut stdout = io::stdout().lock();
-        let frame = if in_place { framed(text) } else { text.to_owned() };
-        match stdout.write_all(frame.as_bytes()).and_then(|()| stdout.flush()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => Err(format!("nothing can be shown: {error}")),
+    /// A page under a line that says why it is not of now.
+    fn under(self, trouble: &str, last: &str) -> String {
+        if trouble.is_empty() {
+            return last.to_owned();
         }
+        let mut page = Page::default();
+        page.line(Tone::Alarm, trouble);
+        format!("{}\n{last}", page.text(self.colours))
+    }
+}
+
+/// False if nobody reads any more.
+fn put(text: &str) -> Result<bool, String> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(format!("nothing can be shown: {error}")),
     }
 }
 

@@ -19,7 +19,7 @@ from selenium import webdriver
 
 IMAGES = REPOSITORY / "docs" / "images"
 # Name of the picture, width, height, twice as fine or not, dark or not.
-PICTURES = [("page", 1180, 1000, 1, "light"), ("page-phone", 360, 1180, 2, "dark")]
+PICTURES = [("page", 1180, 1000, 1, "light"), ("page-phone", 360, 960, 2, "dark")]
 CALLERS = 4
 # Between two calls of a caller.
 PAUSE_SECONDS = 0.02

@@ -102,12 +102,13 @@ class Line {
   }
 }
 
-const lines = { calls: new Line("calls-line"), latency: new Line("latency-line") };
+const lines = { calls: new Line("calls-line"), latency: new Line("latency-line"), overhead: new Line("overhead-line") };
 
 function drawStatus(status) {
   const { calls, tunnels, actors } = status;
   lines.calls.add(calls.per_second);
   lines.latency.add(calls.duration.p99_seconds);
+  lines.overhead.add(calls.overhead.p99_seconds);
   show({
     "version": status.version,
     "state": status.state,
@@ -222,7 +223,7 @@ async function follow(path, draw) {
     } catch (error) {
       if (error instanceof Unknown) askForToken(error.message);
       else {
-        if (path === "/status") { lines.calls.add(null); lines.latency.add(null); }
+        if (path === "/status") Object.values(lines).forEach((line) => line.add(null));
         const since = troubles.get(path)?.since ?? begun;
         troubles.set(path, { since, text: error instanceof TypeError || error.name === "TimeoutError" ? "" : error.message });
       }
