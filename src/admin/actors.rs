@@ -14,9 +14,9 @@ use crate::observe::cast::{
 };
 use crate::observe::histogram::Times;
 
+use super::Facts;
 use super::answer::{captured, refused, seconds};
 use super::paging::Paging;
-use super::routes::Scene;
 
 /// Which actors, and in which order. Those that are stuck always come first.
 #[derive(Debug, Deserialize)]
@@ -147,7 +147,7 @@ struct Panic {
 }
 
 pub(super) async fn list(
-    State(Scene { facts, .. }): State<Scene>,
+    State(facts): State<Facts>,
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
     match wish {
@@ -160,10 +160,7 @@ pub(super) async fn list(
 }
 
 /// `/actors/{id}`: a call's or a tunnel's id means one actor, a worker's number several.
-pub(super) async fn one(
-    State(Scene { facts, .. }): State<Scene>,
-    Path(id): Path<String>,
-) -> Response {
+pub(super) async fn one(State(facts): State<Facts>, Path(id): Path<String>) -> Response {
     let named = facts.window.cast.look().actors.into_iter().filter(|actor| actor.id == id);
     let actors: Vec<_> = named.map(Actor::of).collect();
     if actors.is_empty() {

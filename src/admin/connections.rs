@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::observe::tunnels::{ClosedTunnel, FrameSeen, OneTunnel, OpenOrClosed, TunnelSnapshot};
 
+use super::Facts;
 use super::answer::{captured, moment, refused, seconds};
 use super::paging::Paging;
-use super::routes::Scene;
 
 /// Which tunnels, and in which order.
 #[derive(Debug, Deserialize)]
@@ -123,7 +123,7 @@ struct Frame {
 }
 
 pub(super) async fn list(
-    State(Scene { facts, .. }): State<Scene>,
+    State(facts): State<Facts>,
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
     let tunnels = &facts.window.tunnels;
@@ -136,10 +136,7 @@ pub(super) async fn list(
     }
 }
 
-pub(super) async fn one(
-    State(Scene { facts, .. }): State<Scene>,
-    Path(id): Path<String>,
-) -> Response {
+pub(super) async fn one(State(facts): State<Facts>, Path(id): Path<String>) -> Response {
     let Ok(id) = id.parse::<Uuid>() else {
         return refused(StatusCode::BAD_REQUEST, "an id is a UUID; /connections lists them");
     };

@@ -12,13 +12,13 @@ use axum::response::{IntoResponse as _, Response};
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
-use super::routes::Scene;
+use super::Facts;
 
 /// Prometheus' own text format.
 const TEXT: HeaderValue = HeaderValue::from_static(prometheus::TEXT_FORMAT);
 
-pub(super) async fn show(State(scene): State<Scene>) -> Response {
-    match TextEncoder::new().encode_to_string(&families(&scene)) {
+pub(super) async fn show(State(facts): State<Facts>) -> Response {
+    match TextEncoder::new().encode_to_string(&families(&facts)) {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
         Err(error) => {
             log::error!("metrics could not be written: cause={error}");
@@ -28,12 +28,12 @@ pub(super) async fn show(State(scene): State<Scene>) -> Response {
 }
 
 /// Every metric that has a series now.
-fn families(scene: &Scene) -> Vec<MetricFamily> {
-    let window = &scene.facts.window;
+fn families(facts: &Facts) -> Vec<MetricFamily> {
+    let window = &facts.window;
     let mut families = Vec::new();
     families.extend(calls::families(&window.calls));
-    families.extend(tunnels::families(&window.tunnels, scene.series_max));
+    families.extend(tunnels::families(&window.tunnels));
     families.extend(actors::families(&window.cast));
-    families.extend(process::families(&scene.facts));
+    families.extend(process::families(facts));
     families.into_iter().flatten().collect()
 }

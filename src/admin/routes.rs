@@ -21,17 +21,9 @@ struct Guard {
     token: Option<KeyDigest>,
 }
 
-/// What all pages are given.
-#[derive(Clone, Debug)]
-pub(super) struct Scene {
-    pub(super) facts: Facts,
-    pub(super) series_max: usize,
-}
-
 /// All pages.
 pub(super) fn router(settings: &Settings, facts: Facts) -> Router {
     let guard = Arc::new(Guard { token: settings.token });
-    let scene = Scene { facts, series_max: settings.series_max };
     Router::new()
         .route("/", get(page::show))
         .route("/metrics", get(exposition::show))
@@ -47,7 +39,7 @@ pub(super) fn router(settings: &Settings, facts: Facts) -> Router {
         .route("/services", get(services::list))
         .route("/topics", get(services::topics))
         .fallback(|| async { refused(StatusCode::NOT_FOUND, "there is no such page; see /") })
-        .with_state(scene)
+        .with_state(facts)
         .layer(middleware::from_fn_with_state(guard, admit))
 }
 

@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::observe::calls::ServiceCalls;
 use crate::observe::tunnels::TunnelSnapshot;
 
+use super::Facts;
 use super::answer::captured;
-use super::routes::Scene;
 
 #[derive(Debug, Serialize)]
 struct Page {
@@ -50,7 +50,7 @@ struct Topics {
     topics: [(); 0],
 }
 
-pub(super) async fn list(State(Scene { facts, .. }): State<Scene>) -> Response {
+pub(super) async fn list(State(facts): State<Facts>) -> Response {
     let window = &facts.window;
     captured(&Page { services: joined(window.tunnels.open(), window.calls.services()) })
 }

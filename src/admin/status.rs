@@ -13,8 +13,8 @@ use crate::observe::cast::{CastTotals, STUCK_AFTER};
 use crate::observe::tally;
 use crate::observe::tunnels::TunnelSnapshot;
 
+use super::Facts;
 use super::answer::{captured, captured_as, moment, seconds};
-use super::routes::Scene;
 
 /// `/status`
 #[derive(Debug, Serialize)]
@@ -98,7 +98,7 @@ struct Configuration {
     configuration: Value,
 }
 
-pub(super) async fn show(State(Scene { facts, .. }): State<Scene>) -> Response {
+pub(super) async fn show(State(facts): State<Facts>) -> Response {
     let window = &facts.window;
     let open = window.tunnels.open();
     let services = window.tunnels.by_service();
@@ -115,7 +115,7 @@ pub(super) async fn show(State(Scene { facts, .. }): State<Scene>) -> Response {
     })
 }
 
-pub(super) async fn health(State(Scene { facts, .. }): State<Scene>) -> Response {
+pub(super) async fn health(State(facts): State<Facts>) -> Response {
     let silent_arbiters = facts.silent_arbiters().await;
     if silent_arbiters.is_empty() {
         return captured(&Health { status: "ok", silent_arbiters });
@@ -124,7 +124,7 @@ pub(super) async fn health(State(Scene { facts, .. }): State<Scene>) -> Response
     captured_as(StatusCode::SERVICE_UNAVAILABLE, &health)
 }
 
-pub(super) async fn readiness(State(Scene { facts, .. }): State<Scene>) -> Response {
+pub(super) async fn readiness(State(facts): State<Facts>) -> Response {
     let silent_arbiters = facts.silent_arbiters().await;
     let status = match facts.run.state() {
         super::facts::State::Draining => "draining",
@@ -134,7 +134,7 @@ pub(super) async fn readiness(State(Scene { facts, .. }): State<Scene>) -> Respo
     captured_as(StatusCode::SERVICE_UNAVAILABLE, &Health { status, silent_arbiters })
 }
 
-pub(super) async fn version(State(Scene { facts, .. }): State<Scene>) -> Response {
+pub(super) async fn version(State(facts): State<Facts>) -> Response {
     captured(&Build {
         name: "adit",
         version: env!("CARGO_PKG_VERSION"),
@@ -143,7 +143,7 @@ pub(super) async fn version(State(Scene { facts, .. }): State<Scene>) -> Respons
     })
 }
 
-pub(super) async fn configuration(State(Scene { facts, .. }): State<Scene>) -> Response {
+pub(super) async fn configuration(State(facts): State<Facts>) -> Response {
     let in_force = facts.run.in_force();
     captured(&Configuration {
         in_force_since: moment(in_force.since),

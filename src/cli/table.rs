@@ -201,6 +201,20 @@ mod tests {
     }
 
     #[test]
+    fn what_can_be_spared_is_left_out_from_the_right() {
+        let columns = [Column::Number("A"), Column::SpareNumber("B"), Column::SpareNumber("C")];
+        let drawn = |width| {
+            let mut page = Page::new(Some(width));
+            let cells = ["1111", "2222", "3333"].map(str::to_owned).to_vec();
+            page.table(&columns, vec![(Tone::Plain, cells)]);
+            page.text(false)
+        };
+        assert!(drawn(16).ends_with("\n1111  2222  3333\n"));
+        assert!(drawn(15).ends_with("\n1111  2222\n"));
+        assert!(drawn(4).ends_with("\n1111\n"));
+    }
+
+    #[test]
     fn a_row_that_matters_has_a_colour_of_its_own() {
         let text = page(None).text(true);
         assert!(text.contains(&format!("\x1b[33m{ID}")), "{text:?}");

@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import termios
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -185,6 +186,23 @@ def test_one_that_says_nothing_is_not_waited_for():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         shown = adit("status", "--address", "127.0.0.1:%d" % silent.getsockname()[1])
     assert shown.returncode == 1 and "no answer within 5 seconds" in shown.stderr
+
+
+def test_an_answer_without_end_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def answers():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+                try:
+                    while True:
+                        connection.sendall(b" " * (1 << 20))
+                except OSError:
+                    pass  # it hung up
+        threading.Thread(target=answers, daemon=True).start()
+        shown = adit("status", "--address", "127.0.0.1:%d" % server.getsockname()[1])
+    assert shown.returncode == 1 and "has more than 64 MiB" in shown.stderr, shown.stderr
 
 
 def test_the_token_is_taken_from_the_environment(start_gateway):

@@ -5,7 +5,7 @@ use prometheus::proto::MetricFamily;
 use super::family::Family;
 use crate::observe::tunnels::{ServiceTunnels, Tunnels};
 
-pub(super) fn families(tunnels: &Tunnels, _series_max: usize) -> Vec<Option<MetricFamily>> {
+pub(super) fn families(tunnels: &Tunnels) -> Vec<Option<MetricFamily>> {
     let services = tunnels.by_service();
     let mut families = vec![standing(&services), connects(tunnels), disconnects(tunnels)];
     families.extend(traffic(&services));
