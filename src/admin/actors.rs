@@ -152,11 +152,28 @@ pub(super) async fn list(
 ) -> Response {
     let page = wish.map_err(|error| error.body_text()).and_then(|Query(wish)| {
         let paging = Paging::asked(wish.offset, wish.limit)?;
-        Ok(Page::of(facts.window.cast.look(), &wish, paging))
+        let cast = facts.window.cast.look();
+        wish.check(&cast)?;
+        Ok(Page::of(cast, &wish, paging))
     });
     match page {
         Ok(page) => captured(&page),
         Err(error) => refused(StatusCode::BAD_REQUEST, &error),
+    }
+}
+
+impl Wish {
+    /// Whether there are such kinds and arbiters at all.
+    fn check(&self, cast: &CastSnapshot) -> Result<(), String> {
+        let kinds: Vec<_> = cast.kinds.iter().map(|kind| kind.kind).collect();
+        if self.kind.as_ref().is_some_and(|kind| !kinds.contains(&kind.as_str())) {
+            return Err(format!("kind: must be one of {}", kinds.join(", ")));
+        }
+        let arbiters = cast.arbiters.len();
+        if self.arbiter.is_some_and(|arbiter| arbiter >= arbiters) {
+            return Err(format!("arbiter: must be less than {arbiters}"));
+        }
+        Ok(())
     }
 }
 

@@ -172,7 +172,7 @@ impl Page {
         let mut found = Vec::new();
         if wish.state != Which::Closed {
             let mut open: Vec<_> = open.into_iter().filter(is_meant).collect();
-            open.sort_by_key(|tunnel| Reverse((tunnel.age, tunnel.id.clone())));
+            open.sort_by(|one, other| (other.age, &other.id).cmp(&(one.age, &one.id)));
             found.extend(open.into_iter().map(Connection::open));
         }
         if wish.state != Which::Open {
