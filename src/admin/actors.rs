@@ -15,7 +15,7 @@ use crate::observe::cast::{
 use crate::observe::histogram::Times;
 
 use super::Facts;
-use super::answer::{captured, refused, seconds};
+use super::answer::{captured, list as list_of, refused, seconds};
 use super::paging::Paging;
 
 /// Which actors, and in which order. Those that are stuck always come first.
@@ -150,16 +150,13 @@ pub(super) async fn list(
     State(facts): State<Facts>,
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
-    let page = wish.map_err(|error| error.body_text()).and_then(|Query(wish)| {
+    list_of(|| {
+        let Query(wish) = wish.map_err(|error| error.body_text())?;
         let paging = Paging::asked(wish.offset, wish.limit)?;
         let cast = facts.window.cast.look();
         wish.check(&cast)?;
         Ok(Page::of(cast, &wish, paging))
-    });
-    match page {
-        Ok(page) => captured(&page),
-        Err(error) => refused(StatusCode::BAD_REQUEST, &error),
-    }
+    })
 }
 
 impl Wish {

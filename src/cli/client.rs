@@ -142,7 +142,7 @@ impl From<hyper::Error> for AskError {
         let is_cut_off = error.is_incomplete_message()
             || error.is_closed()
             || error.is_canceled()
-            || source.is_some_and(|source| source.is::<io::Error>());
+            || source.and_then(<dyn std::error::Error>::downcast_ref::<io::Error>).is_some();
         // Anything else is about what was said: it is no HTTP, or it came unasked.
         if is_cut_off && !error.is_parse() { Self::Broken(error) } else { Self::Stranger }
     }
