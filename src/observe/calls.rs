@@ -14,12 +14,13 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use buckets::{Buckets, DURATION_BOUNDS, SIZE_BOUNDS};
+pub use buckets::{DURATION_BOUNDS, SIZE_BOUNDS};
 use cells::{Errors, Method, Service, Sharded, StatusCells};
 pub use counter::{CallCounter, Counted, End};
 use names::Names;
 pub use outcome::{OTHER, REASONS, Reason, STATUSES, Status};
 
+pub use super::buckets::Buckets;
 use super::ticks::{self, Tick};
 
 /// The calls of the gateway, by method and by service.

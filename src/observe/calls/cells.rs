@@ -4,8 +4,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::buckets::{Counter, Durations, Measured, Sizes, as_float};
+use super::buckets::{Counter, Durations, Measured, Sizes};
 use super::outcome::{REASONS, STATUSES, Status};
+use crate::observe::buckets::as_float;
 
 /// Cells of one kind: each worker has its own, and there is one set for what is taken over from a name
 /// that has lost its place. They are there once they are needed.
