@@ -130,6 +130,12 @@ impl Calls {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
+    /// The configuration writes these names out: they count as served though no tunnel is there.
+    pub fn declare<'n>(&self, names: impl Iterator<Item = &'n str>) {
+        self.lock().declare(names);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
     /// Whether calls of `demo.Greeter` may go to who registered `Greeter`.
     pub fn match_unqualified(&self, matches: bool) {
         self.lock().match_unqualified(matches);

@@ -18,8 +18,6 @@ pub(super) struct Sharded<T>(Box<[OnceLock<Box<T>>]>);
 pub(super) struct Method {
     /// `package.Service/Method`, or `other`.
     pub(super) name: Arc<str>,
-    /// The registered name that it was called by when it got its place.
-    pub(super) service: Arc<str>,
     pub(super) cells: Sharded<MethodCells>,
     /// By the number of the status; the last place is for those without one of their own.
     pub(super) statuses: [OnceLock<Sharded<StatusCells>>; STATUSES.len() + 1],
@@ -106,15 +104,19 @@ impl<T: Default> Sharded<T> {
 }
 
 impl Method {
-    pub(super) fn new(name: Arc<str>, service: Arc<str>, workers: usize) -> Self {
+    pub(super) fn new(name: Arc<str>, workers: usize) -> Self {
         Self {
             name,
-            service,
             cells: Sharded::new(workers),
             statuses: [const { OnceLock::new() }; STATUSES.len() + 1],
             proven: AtomicBool::new(false),
             retired: AtomicBool::new(false),
         }
+    }
+
+    /// The service in its name.
+    pub(super) fn service(&self) -> &str {
+        self.name.split_once('/').map_or("", |(service, _)| service)
     }
 
     pub(super) fn prove(&self) {
