@@ -45,7 +45,7 @@ pub struct MethodSnapshot {
     pub started: u64,
     /// Calls that have ended, by status; those that occurred. What found no place counts under `other`.
     pub by_status: Vec<StatusSnapshot>,
-    /// The time in the gateway of calls that the service answered.
+    /// The time in the gateway of calls that the service answered, in seconds.
     pub overhead: Buckets,
 }
 
