@@ -2,8 +2,9 @@
 //!
 //! There is room for so many: a name keeps its place as long as it lives. A method that no call of which
 //! has ever succeeded, or whose own service is not registered under its full name, gives its place to
-//! another when there is none left. What it has counted is a part of `other` from then on, so that no sum
-//! gets smaller.
+//! another when there is none left. If there is no such method, and errors have more than half of the
+//! places, a method that succeeds keeps the place for that and gives up those of its errors. What has been
+//! counted there is a part of `other` from then on, so that no sum gets smaller.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::buckets::DURATION_BOUNDS;
 use super::cells::{Method, Service, Sharded, StatusCells};
-use super::outcome::{OTHER, STATUSES};
+use super::outcome::{OTHER, STATUSES, Status};
 
 /// Lines of one histogram in the text format: its buckets, the one without a bound, sum and count.
 pub(super) const HISTOGRAM_LINES: usize = DURATION_BOUNDS.len() + 3;
@@ -103,9 +104,13 @@ impl Names {
     /// The configuration writes these names out, and no other ones any more.
     pub(super) fn declare<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
         let names: Vec<Arc<str>> = names.map(Arc::from).collect();
-        names.iter().for_each(|name| self.served(name));
+        for name in &names {
+            self.served(name);
+        }
         let before = std::mem::replace(&mut self.declared, names);
-        before.iter().for_each(|name| self.left(name));
+        for name in &before {
+            self.left(name);
+        }
     }
 
     /// Where the calls of a path are counted, and whether that may change.
@@ -158,26 +163,44 @@ impl Names {
     }
 
     fn method(&mut self, name: &str) -> Option<Arc<Method>> {
-        self.take_pair(None)?;
+        self.take_pair(None, true)?;
         let name: Arc<str> = name.into();
         Some(self.methods.add(name.clone(), Method::new(name, self.workers)))
     }
 
-    /// Room for one more pair of method and status.
-    fn take_pair(&mut self, whose: Option<&Method>) -> Option<()> {
+    /// Room for one more pair of method and status. A method that is new, or succeeds, `pushes` errors
+    /// of others out.
+    fn take_pair(&mut self, whose: Option<&Method>, pushes: bool) -> Option<()> {
+        let is_own = |method: &Method| whose.is_some_and(|own| std::ptr::eq(own, method));
         while self.pairs >= self.pairs_max {
             let live = &self.live;
             let has_none = |method: &Method| {
                 // Callers may make up as many services as they like that end in a registered name.
                 let doubtful = !method.is_proven() || !live.contains_key(method.service());
-                doubtful && method.is_idle() && whose.is_none_or(|w| !std::ptr::eq(w, method))
+                doubtful && method.is_idle() && !is_own(method)
             };
-            let gone = self.methods.take(has_none)?;
-            self.pairs -= gone.statuses_named().max(1);
-            self.retire(gone);
+            if let Some(gone) = self.methods.take(has_none) {
+                self.pairs -= gone.statuses_named().max(1);
+                self.retire(gone);
+            } else if pushes && self.pairs - self.methods.by_name.len() > self.pairs_max / 2 {
+                let has_errors = |method: &Method| method.has_errors_beside() && !is_own(method);
+                let failing = self.methods.take(has_errors)?;
+                self.part(failing);
+            } else {
+                return None;
+            }
         }
         self.pairs += 1;
         Some(())
+    }
+
+    /// Leaves a method the place for its successes.
+    fn part(&mut self, failing: Arc<Method>) {
+        failing.retire();
+        let (keeps, errors) = Method::parted(failing, self.workers);
+        self.pairs -= errors.statuses_named();
+        self.methods.add(keeps.name.clone(), keeps);
+        self.retire(Arc::new(errors));
     }
 
     fn retire(&mut self, method: Arc<Method>) {
@@ -203,7 +226,8 @@ impl Names {
         }
         // The first has been counted with the method.
         let has_room = !method.is_retired()
-            && (method.statuses_named() == 0 || self.take_pair(Some(method)).is_some());
+            && (method.statuses_named() == 0
+                || self.take_pair(Some(method), place == Status::OK.place()).is_some());
         if has_room {
             method.statuses[place].get_or_init(|| Sharded::<StatusCells>::new(self.workers));
         }
@@ -263,10 +287,13 @@ impl<T> Places<T> {
     }
 
     /// Has what nobody else holds any more taken over, and forgets it. They are looked at in turns.
-    fn settle(&mut self, take_over: impl Fn(&T)) {
+    fn settle(&mut self, take_over: impl Fn(&T))
+    where
+        T: Named,
+    {
         for _ in 0..self.retired.len().min(SETTLES_MAX) {
             let Some(thing) = self.retired.pop_front() else { return };
-            if Arc::strong_count(&thing) > 1 {
+            if T::is_held(&thing) {
                 self.retired.push_back(thing);
             } else {
                 // Whoever let go of it last has counted here: what it wrote must be seen.
@@ -291,11 +318,20 @@ impl<T> Default for Places<T> {
 /// What has a place under a name.
 trait Named {
     fn name(&self) -> &str;
+
+    /// Whether anybody may still count here, beside who looks.
+    fn is_held(this: &Arc<Self>) -> bool {
+        Arc::strong_count(this) > 1
+    }
 }
 
 impl Named for Method {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn is_held(this: &Arc<Self>) -> bool {
+        Self::is_held(this)
     }
 }
 
