@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::stream::frame;
 use crate::support::{
-    Caller, Gateway, KEY, call_whole, error, key, ok, stream_end, stream_part, until,
+    Caller, Gateway, KEY, Peer, call_whole, error, key, ok, stream_end, stream_part, until,
 };
 
 const SAY: &str = "demo.Echo/Say";
@@ -286,6 +286,36 @@ async fn the_time_until_a_caller_takes_its_answer_is_no_overhead() {
     call.message().await;
     call.succeeds().await;
     only_others_were_slow(&gateway, 1).await;
+}
+
+#[tokio::test]
+async fn the_time_until_a_calling_peer_has_room_for_its_answers_is_no_overhead() {
+    const CALLS: u64 = 6;
+    let queues = json!({ "tunnel_queue_bytes_max": "4KiB", "call_queue_bytes_max": "4KiB" });
+    let gateway = Gateway::with(json!({ "limits": queues }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let mut calling = Peer::dial_narrow(gateway.address(), 100).await;
+    calling.register(KEY, &["demo.Calling"], &[]).await;
+    calling.connected().await;
+    for number in 0..CALLS {
+        let request = adit::grpc::proto::ForwardRequest {
+            request_id: number.to_string(),
+            method_path: "/demo.Echo/Say".to_owned(),
+            ..Default::default()
+        };
+        calling.send(adit::grpc::proto::connection_message::MessageType::Request(request)).await;
+        let request = peer.request().await;
+        peer.answer(ok(&request, "x".repeat(3_000))).await;
+    }
+    slowly().await;
+    for _ in 0..CALLS {
+        assert_eq!(calling.response().await.payload.len(), 3_000);
+    }
+    ended(&gateway, CALLS).await;
+    let say = method(&gateway, SAY);
+    let took = say.by_status[0].duration.sum;
+    assert!(took >= SLOW.as_secs_f64(), "some have waited: {took}");
+    assert!(say.overhead.sum < SLOW.as_secs_f64() / 2.0, "{:?}", say.overhead);
 }
 
 #[tokio::test]
