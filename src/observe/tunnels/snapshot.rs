@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use crate::observe::calls::Buckets;
+use crate::observe::buckets::Buckets;
 
 /// One tunnel.
 #[derive(Clone, Debug)]
