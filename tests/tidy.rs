@@ -47,7 +47,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
 const HOMES: [(&str, &[&str]); 13] = [
     ("tonic", &["src/grpc/"]),
     ("hyper", &["src/grpc/", "src/admin/", "src/cli/"]),
-    ("http_body_util", &["src/cli/"]),
+    ("http_body_util", &["src/admin/", "src/cli/"]),
     ("comfy_table", &["src/cli/"]),
     ("terminal_size", &["src/cli/"]),
     ("axum", &["src/admin/"]),

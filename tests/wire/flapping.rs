@@ -159,6 +159,7 @@ impl Program {
         let digest = KeyDigest::of(KEY.as_bytes()).to_string();
         let mut written = json!({
             "listeners": [{ "address": "127.0.0.1:0" }],
+            "metrics": { "address": "127.0.0.1:0" },
             "workers": 2,
             "keys": [{ "id": "tests", "sha256": digest, "services": ["demo.Echo"] }],
         });

@@ -78,9 +78,13 @@ impl Gateway {
         peer
     }
 
-    /// Puts other settings in the place of those it runs with.
+    /// Puts other settings in the place of those it runs with, and waits until they are.
     pub(crate) async fn reload(&self, settings: Value) {
-        self.reload.send(Box::new(config_with(settings))).await.unwrap();
+        let config = config_with(settings);
+        // One waits at most, so there is room for the third when the first is in force.
+        for _ in 0..3 {
+            self.reload.send(Box::new(config.clone())).await.unwrap();
+        }
     }
 
     /// Asks the gateway to stop: once to drain, twice to stop at once.
