@@ -3,6 +3,7 @@
 //! In a pattern `*` stands for exactly one word and `#` for any number of words, none included: what
 //! RabbitMQ's topic exchanges mean by them.
 
+pub mod history;
 pub mod queue;
 pub mod tree;
 
