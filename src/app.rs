@@ -40,6 +40,7 @@ pub struct Gateway {
     phase: watch::Sender<Phase>,
     died: mpsc::UnboundedReceiver<&'static str>,
     in_force: InForce,
+    window: Window,
 }
 
 /// What the gateway is asked to do while it is up. Sent once, it drains; twice, it stops at once.
@@ -107,7 +108,7 @@ impl Gateway {
             patience: in_force.config.heartbeat,
             calls: in_force.calls.clone(),
             died: died_sender,
-            window,
+            window: window.clone(),
         };
         let workers = start_workers(count, &registries, &settings, &wire).await?;
         let acceptors = listeners
@@ -123,12 +124,17 @@ impl Gateway {
                 ))
             })
             .collect();
-        Ok(Self { addresses, workers, acceptors, phase, died, in_force })
+        Ok(Self { addresses, workers, acceptors, phase, died, in_force, window })
     }
 
     /// The addresses listened on, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where everything is counted.
+    pub fn window(&self) -> Window {
+        self.window.clone()
     }
 
     /// Serves until it is asked to stop, or a permanent actor dies; then drains. Meanwhile each of

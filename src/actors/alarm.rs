@@ -7,12 +7,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use actix::prelude::*;
+use actix::Message;
 use tokio::sync::Notify;
 
 use crate::tunnel::deadlines::Deadlines;
 use crate::tunnel::id::RequestId;
 
+use super::mailbox::Mailbox;
 use super::now;
 
 /// Time is up for what was armed under this name.
@@ -45,7 +46,7 @@ type Key = (RequestId, Expired);
 
 #[derive(Debug, Default)]
 struct Shared {
-    deadlines: RefCell<Deadlines<Key, (Recipient<Expired>, Expired)>>,
+    deadlines: RefCell<Deadlines<Key, (Mailbox<Expired>, Expired)>>,
     earlier: Notify,
 }
 
@@ -63,7 +64,7 @@ impl AlarmClock {
         at: Instant,
         request: RequestId,
         what: Expired,
-        who: Recipient<Expired>,
+        who: Mailbox<Expired>,
     ) -> Alarm {
         let key = (request, what);
         let mut deadlines = self.shared.deadlines.borrow_mut();
@@ -101,7 +102,7 @@ async fn run(shared: std::rc::Weak<Shared>) {
         let now = now();
         let expired = clock.deadlines.borrow_mut().expire(now);
         for (who, what) in expired {
-            who.do_send(what);
+            who.tell(what);
         }
         let next = clock.deadlines.borrow().next();
         let earlier = clock.earlier.notified();

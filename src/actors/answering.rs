@@ -3,7 +3,6 @@
 //! [`Answer`] knows the forms; this adds what the rules do not look at: metadata, and the room
 //! that messages take until their caller has read them.
 
-use actix::Recipient;
 use http::HeaderMap;
 
 use crate::tunnel::allowance::Allowance;
@@ -12,6 +11,7 @@ use crate::tunnel::code::Code;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::limits::Limits;
 
+use super::mailbox::Mailbox;
 use super::registry::Outcome;
 use super::traffic::{
     Ending, MESSAGE_OVERHEAD_BYTES, Message, MetadataLimit, Part, RequestHead, Room, append,
@@ -56,7 +56,7 @@ pub enum AnswerMetadata {
 #[derive(Debug)]
 pub struct Answering {
     /// Who gets it.
-    pub caller: Recipient<Outcome>,
+    pub caller: Mailbox<Outcome>,
     answer: Answer,
     /// The call's share of the tunnel's buffers.
     buffer: Allowance,
@@ -71,7 +71,7 @@ pub struct Answering {
 
 impl Answering {
     /// An answer of which nothing has come.
-    pub fn new(caller: Recipient<Outcome>, head: &RequestHead, limits: &Limits) -> Self {
+    pub fn new(caller: Mailbox<Outcome>, head: &RequestHead, limits: &Limits) -> Self {
         Self {
             caller,
             answer: Answer::new(limits.message_bytes_max),

@@ -4,12 +4,15 @@
 //! the tunnel's socket, ends with the stream, and says goodbye by dropping its farewell.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use actix::prelude::*;
 use rustc_hash::FxHashMap;
 
+use crate::observe::cast::{Arbiter, Presence};
 use crate::observe::tally::{Count, count};
+use crate::observe::tunnels::{State, TunnelGauge};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::directory::Standing;
 use crate::tunnel::ending::TunnelEnd;
@@ -25,6 +28,7 @@ use super::down::Down;
 use super::farewell::count_panic;
 use super::heartbeat::{Beat, HeartbeatHandle, Watch};
 use super::live::LiveLimits;
+use super::mailbox::{Post, Watched, ring, watched};
 use super::registry::{
     CallFailed, CallLeft, Carry, CloseTunnel, DrainTunnel, ForwardResponse, Line, OfferTunnel,
     RegistryHandle, TakeBack, TunnelOpened,
@@ -67,11 +71,16 @@ struct Undeliverable {
 #[rtype(result = "()")]
 struct PeerDrains;
 
+/// It is time to look whether the tunnel, which drains, is idle.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct LookIfIdle;
+
 // === The handle ===
 
 /// A tunnel as its wire sees it.
 #[derive(Clone, Debug)]
-pub struct ConnectionHandle(Addr<Connection>);
+pub struct ConnectionHandle(Post<Connection>);
 
 /// What a tunnel is started with.
 #[derive(Debug)]
@@ -98,6 +107,10 @@ pub struct Opening {
     pub heard: LastSeen,
     /// When something was last sent to it.
     pub sent: LastSeen,
+    /// Where it is counted.
+    pub gauge: Arc<TunnelGauge>,
+    /// Its calls in flight.
+    pub load: Arc<AtomicUsize>,
 }
 
 /// What a peer can do beyond the plain dialect.
@@ -125,6 +138,8 @@ pub struct Surroundings {
     pub heartbeat: HeartbeatHandle,
     /// How much of everything.
     pub limits: LiveLimits,
+    /// Where the worker's actors are counted.
+    pub arbiter: Arc<Arbiter>,
 }
 
 impl ConnectionHandle {
@@ -135,33 +150,33 @@ impl ConnectionHandle {
 
     /// A frame of an answer has come up the tunnel.
     pub fn answered(&self, request: RequestId, frame: Box<AnswerFrame>) {
-        self.0.do_send(Answered { request, frame });
+        self.0.tell(Answered { request, frame });
     }
 
     /// A frame of an answer could not be read.
     pub fn answer_unreadable(&self, request: RequestId) {
-        self.0.do_send(AnswerUnreadable { request });
+        self.0.tell(AnswerUnreadable { request });
     }
 
     /// A frame of a call cannot be written to this peer. If it was the `opening` one, the peer knows
     /// nothing of the call.
     pub fn undeliverable(&self, request: RequestId, opening: bool, failure: Failure) {
-        self.0.do_send(Undeliverable { request, opening, failure });
+        self.0.tell(Undeliverable { request, opening, failure });
     }
 
     /// The peer says goodbye.
     pub fn peer_drains(&self) {
-        self.0.do_send(PeerDrains);
+        self.0.tell(PeerDrains);
     }
 
     /// Ends the tunnel.
     pub fn close(&self, end: TunnelEnd) {
-        self.0.do_send(CloseTunnel(end));
+        self.0.tell(CloseTunnel(end));
     }
 
     #[cfg(test)]
     pub(crate) fn crash(&self) {
-        self.0.do_send(super::testing::Crash);
+        self.0.tell(super::testing::Crash);
     }
 }
 
@@ -178,10 +193,22 @@ pub struct Connection {
     down: Down,
     heard: LastSeen,
     sent: LastSeen,
+    gauge: Arc<TunnelGauge>,
     drain_when_open: Option<DrainTunnel>,
     surroundings: Surroundings,
     farewell: Farewell,
+    presence: Presence,
 }
+
+watched!(
+    Connection is Connection,
+    told: [
+        Answered, AnswerUnreadable, Undeliverable, PeerDrains, TunnelOpened, Carry, CallLeft, Beat,
+        DrainTunnel, CloseTunnel,
+    ],
+    asked: [],
+    timers: [LookIfIdle],
+);
 
 /// Says that a tunnel is gone: to the registries, and to the task that writes to its peer.
 #[derive(Debug)]
@@ -220,10 +247,10 @@ impl Drop for Farewell {
 }
 
 impl Connection {
-    fn open(opening: Opening, surroundings: Surroundings) -> Addr<Self> {
+    fn open(opening: Opening, surroundings: Surroundings) -> Post<Self> {
         let Opening { tunnel, worker, key, services, abilities, down, credit, buffer, .. } =
             opening;
-        let Opening { own_calls, heard, sent, .. } = opening;
+        let Opening { own_calls, heard, sent, gauge, load, .. } = opening;
         let first_registry = surroundings.first_registry.clone();
         let farewell = Farewell {
             first_registry: first_registry.clone(),
@@ -231,7 +258,8 @@ impl Connection {
             tunnel,
             down: down.clone(),
         };
-        let connection = Self {
+        let presence = surroundings.arbiter.enter(Self::ROLE, Some(tunnel.uuid()));
+        let connection = Post::start(Self {
             tunnel,
             abilities,
             calls: FxHashMap::default(),
@@ -240,19 +268,21 @@ impl Connection {
             down,
             heard,
             sent,
+            gauge: gauge.clone(),
             drain_when_open: None,
             surroundings,
             farewell,
-        }
-        .start();
+            presence,
+        });
         let line = Line {
             key,
-            carry: connection.clone().recipient(),
-            left: connection.clone().recipient(),
-            close: connection.clone().recipient(),
-            drain: connection.clone().recipient(),
+            carry: connection.mailbox(),
+            left: connection.mailbox(),
+            close: connection.mailbox(),
+            drain: connection.mailbox(),
             credit,
-            load: Arc::default(),
+            load,
+            gauge,
             plain: abilities.plain,
         };
         first_registry.offer(OfferTunnel {
@@ -261,7 +291,7 @@ impl Connection {
             services,
             streams: abilities.streams,
             line: Arc::new(line),
-            opened: connection.clone().recipient(),
+            opened: connection.mailbox(),
         });
         connection
     }
@@ -274,7 +304,7 @@ impl Connection {
             let tunnel = self.tunnel;
             self.surroundings.registry.answer(ForwardResponse { request, tunnel, part });
         } else if let Some(answering) = self.calls.get(&request) {
-            answering.caller.do_send(super::registry::Outcome::Part(part));
+            answering.caller.tell(super::registry::Outcome::Part(part));
         }
     }
 
@@ -300,7 +330,23 @@ impl Connection {
             self.farewell.end(TunnelEnd::Draining);
             ctx.stop();
         } else {
-            ctx.run_later(IDLE_LOOK, Self::end_when_idle);
+            look_later(IDLE_LOOK, ctx);
+        }
+    }
+
+    fn drain(&mut self, DrainTunnel { ask }: DrainTunnel, ctx: &mut Context<Self>) {
+        if !self.down.is_open() {
+            // The peer hears of it after it has heard that it is connected.
+            self.drain_when_open = Some(DrainTunnel { ask });
+            return;
+        }
+        self.gauge.stands(State::Draining);
+        match ask {
+            Some(grace) if self.abilities.drains => {
+                self.down.push_control(Outgoing::Drain { grace });
+            }
+            Some(_) => look_later(ARRIVAL_TIME, ctx),
+            None => self.end_when_idle(ctx),
         }
     }
 
@@ -315,6 +361,10 @@ impl Connection {
     }
 }
 
+fn look_later(wait: Duration, ctx: &mut Context<Connection>) {
+    ctx.run_later(wait, |connection, ctx| ring(connection, LookIfIdle, ctx));
+}
+
 impl Actor for Connection {
     type Context = Context<Self>;
 }
@@ -323,16 +373,17 @@ impl Handler<TunnelOpened> for Connection {
     type Result = ();
 
     fn handle(&mut self, _: TunnelOpened, ctx: &mut Self::Context) {
+        self.gauge.is_open();
         self.down.open();
         self.surroundings.heartbeat.watch(Watch {
             tunnel: self.tunnel,
             heard: self.heard.clone(),
             sent: self.sent.clone(),
-            beat: ctx.address().recipient(),
-            close: ctx.address().recipient(),
+            beat: Post::of(self, ctx).mailbox(),
+            close: Post::of(self, ctx).mailbox(),
         });
         if let Some(drain) = self.drain_when_open.take() {
-            ctx.notify(drain);
+            self.drain(drain, ctx);
         }
     }
 }
@@ -433,21 +484,16 @@ impl Handler<PeerDrains> for Connection {
 impl Handler<DrainTunnel> for Connection {
     type Result = ();
 
-    fn handle(&mut self, DrainTunnel { ask }: DrainTunnel, ctx: &mut Self::Context) {
-        if !self.down.is_open() {
-            // The peer hears of it after it has heard that it is connected.
-            self.drain_when_open = Some(DrainTunnel { ask });
-            return;
-        }
-        match ask {
-            Some(grace) if self.abilities.drains => {
-                self.down.push_control(Outgoing::Drain { grace });
-            }
-            Some(_) => {
-                ctx.run_later(ARRIVAL_TIME, Self::end_when_idle);
-            }
-            None => self.end_when_idle(ctx),
-        }
+    fn handle(&mut self, drain: DrainTunnel, ctx: &mut Self::Context) {
+        self.drain(drain, ctx);
+    }
+}
+
+impl Handler<LookIfIdle> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, _: LookIfIdle, ctx: &mut Self::Context) {
+        self.end_when_idle(ctx);
     }
 }
 
@@ -455,7 +501,7 @@ impl Handler<CloseTunnel> for Connection {
     type Result = ();
 
     fn handle(&mut self, CloseTunnel(end): CloseTunnel, ctx: &mut Self::Context) {
-        let tell = self.abilities.cancels && end != TunnelEnd::PeerLeft;
+        let tell = self.abilities.cancels && !end.is_unheard();
         for request in self.farewell.end(end) {
             self.calls.remove(&request);
         }
@@ -464,15 +510,6 @@ impl Handler<CloseTunnel> for Connection {
             self.down.leave_word(Outgoing::Cancel { request, failure: Failure::TunnelLost });
         }
         ctx.stop();
-    }
-}
-
-#[cfg(test)]
-impl Handler<super::testing::Crash> for Connection {
-    type Result = ();
-
-    fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
-        panic!("a bug in a connection");
     }
 }
 

@@ -40,6 +40,11 @@ impl Credit {
         Some(Permit { _permit: permit })
     }
 
+    /// How much of the room is taken.
+    pub fn used(&self) -> usize {
+        (self.bytes_max as usize).saturating_sub(self.semaphore.available_permits())
+    }
+
     /// Lets nobody in any more and wakes everybody who waits.
     pub fn close(&self) {
         self.semaphore.close();

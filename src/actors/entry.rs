@@ -5,12 +5,14 @@ use std::sync::Arc;
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
+use crate::observe::cast::Presence;
 use crate::observe::tally::{Count, count};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
 
 use super::farewell::PermanentFarewell;
+use super::mailbox::{Post, Watched, watched};
 use super::pending::{CallerLine, Pending, Reply, Surroundings};
 use super::traffic::{Message, RequestHead};
 
@@ -33,7 +35,7 @@ struct Drain;
 
 /// The entry as everyone else sees it.
 #[derive(Clone, Debug)]
-pub struct EntryHandle(Addr<Entry>);
+pub struct EntryHandle(Post<Entry>);
 
 impl EntryHandle {
     /// Starts the entry of one worker, on that worker. `calls` are all calls of the gateway.
@@ -43,24 +45,26 @@ impl EntryHandle {
         died: mpsc::UnboundedSender<&'static str>,
     ) -> Self {
         let farewell = PermanentFarewell { kind: "entry", died };
-        Self(Entry { calls, surroundings, draining: false, _farewell: farewell }.start())
+        let presence = surroundings.arbiter.enter(Entry::ROLE, None);
+        let entry = Entry { calls, surroundings, draining: false, _farewell: farewell, presence };
+        Self(Post::start(entry))
     }
 
     /// Admits a call, or refuses it through its `replies`.
     pub fn admit(&self, call: Admit) {
-        self.0.do_send(call);
+        self.0.tell(call);
     }
 
     /// Refuses every further call as draining. Returns when all that came before have been admitted
     /// or refused.
     pub async fn drain(&self) {
         // An entry that is gone admits nothing either.
-        let _ = self.0.send(Drain).await;
+        let _ = self.0.ask(Drain).await;
     }
 
     #[cfg(test)]
     pub(crate) fn crash(&self) {
-        self.0.do_send(super::testing::Crash);
+        self.0.tell(super::testing::Crash);
     }
 }
 
@@ -71,7 +75,10 @@ struct Entry {
     surroundings: Surroundings,
     draining: bool,
     _farewell: PermanentFarewell,
+    presence: Presence,
 }
+
+watched!(Entry is Entry, told: [Admit], asked: [Drain], timers: []);
 
 impl Actor for Entry {
     type Context = Context<Self>;
@@ -97,19 +104,11 @@ impl Handler<Admit> for Entry {
 }
 
 impl Handler<Drain> for Entry {
-    type Result = ();
+    type Result = MessageResult<Drain>;
 
-    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
         self.draining = true;
-    }
-}
-
-#[cfg(test)]
-impl Handler<super::testing::Crash> for Entry {
-    type Result = ();
-
-    fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
-        panic!("a bug in the entry");
+        MessageResult(())
     }
 }
 

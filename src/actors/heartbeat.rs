@@ -3,17 +3,20 @@
 //! It reads when each tunnel was last heard, a few times in the shortest wait, instead of being
 //! told of every frame. A late tunnel is not chosen for new calls; a dead one is closed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
+use crate::observe::cast::{Arbiter, Presence};
 use crate::tunnel::directory::Standing;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::TunnelId;
 use crate::tunnel::liveness::{LastSeen, Patience, Pulse, Verdict};
 
 use super::farewell::PermanentFarewell;
+use super::mailbox::{Mailbox, Post, Watched, ring, watched};
 use super::now;
 use super::registry::{CloseTunnel, RegistryHandle};
 
@@ -28,9 +31,9 @@ pub struct Watch {
     /// When something was last sent to it.
     pub sent: LastSeen,
     /// Sends a heartbeat.
-    pub beat: Recipient<Beat>,
+    pub beat: Mailbox<Beat>,
     /// Closes it.
-    pub close: Recipient<CloseTunnel>,
+    pub close: Mailbox<CloseTunnel>,
 }
 
 /// To a connection: send a heartbeat, unless something is on its way already.
@@ -38,30 +41,38 @@ pub struct Watch {
 #[rtype(result = "()")]
 pub struct Beat;
 
+/// It is time to look at all tunnels.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Sweep;
+
 /// The supervisor as everyone else sees it.
 #[derive(Clone, Debug)]
-pub struct HeartbeatHandle(Addr<Heartbeat>);
+pub struct HeartbeatHandle(Post<Heartbeat>);
 
 impl HeartbeatHandle {
-    /// Starts the supervisor of one worker, on that worker. `registry` is that of worker 0.
+    /// Starts the supervisor of one worker, on that worker. `registry` is that of worker 0, `arbiter`
+    /// counts the actors of its own.
     pub fn start(
         patience: Patience,
         registry: RegistryHandle,
+        arbiter: &Arc<Arbiter>,
         died: mpsc::UnboundedSender<&'static str>,
     ) -> Self {
-        let farewell = PermanentFarewell { kind: "heartbeat", died };
-        let supervisor = Heartbeat { patience, registry, watched: Vec::new(), _farewell: farewell };
-        Self(supervisor.start())
+        let _farewell = PermanentFarewell { kind: "heartbeat", died };
+        let presence = arbiter.enter(Heartbeat::ROLE, None);
+        let watched = Vec::new();
+        Self(Post::start(Heartbeat { patience, registry, watched, _farewell, presence }))
     }
 
     /// Watches a tunnel.
     pub fn watch(&self, watch: Watch) {
-        self.0.do_send(watch);
+        self.0.tell(watch);
     }
 
     #[cfg(test)]
     pub(crate) fn crash(&self) {
-        self.0.do_send(super::testing::Crash);
+        self.0.tell(super::testing::Crash);
     }
 }
 
@@ -70,12 +81,15 @@ impl HeartbeatHandle {
 struct Heartbeat {
     patience: Patience,
     registry: RegistryHandle,
-    watched: Vec<Watched>,
+    watched: Vec<WatchedTunnel>,
     _farewell: PermanentFarewell,
+    presence: Presence,
 }
 
+watched!(Heartbeat is Heartbeat, told: [Watch], asked: [], timers: [Sweep]);
+
 #[derive(Debug)]
-struct Watched {
+struct WatchedTunnel {
     watch: Watch,
     pulse: Pulse,
 }
@@ -88,9 +102,9 @@ impl Heartbeat {
         (shortest / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 
-    fn sweep(&mut self, _: &mut Context<Self>) {
+    fn sweep(&mut self) {
         let now = now();
-        self.watched.retain(|watched| watched.watch.beat.connected());
+        self.watched.retain(|watched| watched.watch.beat.is_open());
         for watched in &mut self.watched {
             let tunnel = watched.watch.tunnel;
             match watched.pulse.judge(now, &self.patience) {
@@ -103,10 +117,10 @@ impl Heartbeat {
                     log::info!("tunnel alive again: tunnel={tunnel}");
                     self.registry.set_standing(tunnel, Standing::Ready);
                 }
-                Verdict::Dead => watched.watch.close.do_send(CloseTunnel(TunnelEnd::Silent)),
+                Verdict::Dead => watched.watch.close.tell(CloseTunnel(TunnelEnd::Silent)),
             }
             if watched.watch.sent.silence(now) >= self.patience.interval {
-                watched.watch.beat.do_send(Beat);
+                watched.watch.beat.tell(Beat);
             }
         }
     }
@@ -116,7 +130,16 @@ impl Actor for Heartbeat {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(self.sweep_interval(), Self::sweep);
+        let look = |heartbeat: &mut Self, ctx: &mut _| ring(heartbeat, Sweep, ctx);
+        ctx.run_interval(self.sweep_interval(), look);
+    }
+}
+
+impl Handler<Sweep> for Heartbeat {
+    type Result = ();
+
+    fn handle(&mut self, _: Sweep, _: &mut Self::Context) {
+        self.sweep();
     }
 }
 
@@ -125,16 +148,7 @@ impl Handler<Watch> for Heartbeat {
 
     fn handle(&mut self, watch: Watch, _: &mut Self::Context) {
         let pulse = Pulse::new(watch.heard.clone());
-        self.watched.push(Watched { watch, pulse });
-    }
-}
-
-#[cfg(test)]
-impl Handler<super::testing::Crash> for Heartbeat {
-    type Result = ();
-
-    fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
-        panic!("a bug in the supervisor");
+        self.watched.push(WatchedTunnel { watch, pulse });
     }
 }
 

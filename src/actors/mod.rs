@@ -18,6 +18,10 @@
 //! guard among them ([`farewell`], [`pending::CallerLine`]). No actor is restarted: a peer redials
 //! and a caller is told.
 //!
+//! Every message goes by [`mailbox`], which counts it and knows how long it waited; each actor owns a
+//! [`Presence`](crate::observe::cast::Presence) that says what it handles and that it is there. An
+//! actor has no address but that.
+//!
 //! The rest are not actors: [`traffic`] is what travels between them, [`credit`] and [`down`] are
 //! a tunnel's outgoing queue, [`answering`] puts one answer together, [`alarm`] is the one timer
 //! of a worker, [`live`] the limits in force, [`worker`] is one of each permanent actor.
@@ -31,6 +35,7 @@ pub mod entry;
 pub mod farewell;
 pub mod heartbeat;
 pub mod live;
+pub mod mailbox;
 pub mod pending;
 pub mod registry;
 #[cfg(test)]

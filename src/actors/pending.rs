@@ -10,6 +10,7 @@ use std::time::Instant;
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
+use crate::observe::cast::{Arbiter, Presence};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::allowance::Hold;
 use crate::tunnel::call::{Call, Frame, Order, Said};
@@ -21,6 +22,7 @@ use super::alarm::{Alarm, AlarmClock, Expired};
 use super::credit::Credit;
 use super::farewell::count_panic;
 use super::live::LiveLimits;
+use super::mailbox::{Post, Watched, watched};
 use super::now;
 use super::registry::{Carried, Carry, ForwardRequest, Inquire, Outcome, RegistryHandle};
 use super::traffic::{Ending, Message, Part, RequestHead};
@@ -62,27 +64,27 @@ pub enum Reply {
 
 /// A pending call as its caller sees it.
 #[derive(Clone, Debug)]
-pub struct PendingHandle(Addr<Pending>);
+pub struct PendingHandle(Post<Pending>);
 
 impl PendingHandle {
     /// The caller says something.
     pub fn said(&self, said: Said<Message>) {
-        self.0.do_send(CallerSaid(said));
+        self.0.tell(CallerSaid(said));
     }
 
     /// The caller is gone, or what it says cannot be taken.
     pub fn left(&self, failure: Failure) {
-        self.0.do_send(CallerLeft(failure));
+        self.0.tell(CallerLeft(failure));
     }
 
     /// The gateway stops.
     pub fn drained(&self) {
-        self.0.do_send(Drained);
+        self.0.tell(Drained);
     }
 
     #[cfg(test)]
     pub(crate) fn crash(&self) {
-        self.0.do_send(super::testing::Crash);
+        self.0.tell(super::testing::Crash);
     }
 }
 
@@ -152,6 +154,8 @@ pub struct Surroundings {
     pub clock: AlarmClock,
     /// How much of everything.
     pub limits: LiveLimits,
+    /// Where the worker's actors are counted.
+    pub arbiter: Arc<Arbiter>,
 }
 
 /// One call.
@@ -167,7 +171,15 @@ pub struct Pending {
     half_close: Option<Alarm>,
     /// Only where calls may not be still for as long as they like.
     idleness: Option<(Idleness, Alarm)>,
+    presence: Presence,
 }
+
+watched!(
+    Pending is Pending,
+    told: [CallerSaid, CallerLeft, Drained, Expired, Outcome],
+    asked: [],
+    timers: [],
+);
 
 impl Pending {
     /// Starts a call. `first` is what its caller has said already.
@@ -178,8 +190,10 @@ impl Pending {
         surroundings: Surroundings,
     ) {
         Self::create(|ctx| {
+            let request = RequestId::random();
+            let presence = surroundings.arbiter.enter(Self::ROLE, Some(request.uuid()));
             let mut pending = Self {
-                request: RequestId::random(),
+                request,
                 head,
                 call: Call::new(),
                 caller,
@@ -188,6 +202,7 @@ impl Pending {
                 deadline: None,
                 half_close: None,
                 idleness: None,
+                presence,
             };
             pending.deadline =
                 pending.head.deadline.map(|at| pending.alarm(at, Expired::Deadline, ctx));
@@ -196,7 +211,7 @@ impl Pending {
                 .map(|idleness| (idleness, pending.alarm(idleness.over_at(), Expired::Idle, ctx)));
             let whole = matches!(first, Some(Said::LastMessage(_) | Said::HalfClose));
             if !whole {
-                pending.caller.tell(Reply::Admitted(PendingHandle(ctx.address())));
+                pending.admitted(ctx);
             }
             match first {
                 Some(said) => {
@@ -206,21 +221,25 @@ impl Pending {
                 None => pending.inquire(ctx),
             }
             if whole {
-                pending.caller.tell(Reply::Admitted(PendingHandle(ctx.address())));
+                pending.admitted(ctx);
             }
             pending
         });
     }
 
+    fn admitted(&mut self, ctx: &Context<Self>) {
+        self.caller.tell(Reply::Admitted(PendingHandle(Post::of(self, ctx))));
+    }
+
     /// A caller that has said nothing yet is told at once when nobody could take its call.
     fn inquire(&self, ctx: &Context<Self>) {
         let (request, path) = (self.request, self.head.path.clone());
-        let caller = ctx.address().recipient();
+        let caller = Post::of(self, ctx).mailbox();
         self.surroundings.registry.inquire(Inquire { request, path, caller });
     }
 
     fn alarm(&self, at: Instant, what: Expired, ctx: &Context<Self>) -> Alarm {
-        let who = ctx.address().recipient();
+        let who = Post::of(self, ctx).mailbox();
         self.surroundings.clock.arm(at, self.request, what, who)
     }
 
@@ -277,14 +296,14 @@ impl Pending {
 
     fn ask(&mut self, first: Frame<Message>, ctx: &Context<Self>) {
         self.half_close = None;
-        let (head, caller) = (self.head.clone(), ctx.address().recipient());
+        let (head, caller) = (self.head.clone(), Post::of(self, ctx).mailbox());
         self.surroundings.registry.forward(ForwardRequest::new(self.request, head, first, caller));
     }
 
     fn carry(&self, frame: Frame<Message>) {
         if let Some(carried) = &self.carried {
             let (request, head) = (self.request, self.head.clone());
-            carried.line.carry.do_send(Carry { request, head, frame, opening: None });
+            carried.line.carry.tell(Carry { request, head, frame, opening: None });
         }
     }
 
@@ -416,15 +435,6 @@ impl Handler<Outcome> for Pending {
             }
             Outcome::Part(part) => self.answered(part, ctx),
         }
-    }
-}
-
-#[cfg(test)]
-impl Handler<super::testing::Crash> for Pending {
-    type Result = ();
-
-    fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
-        panic!("a bug in a pending call");
     }
 }
 

@@ -21,7 +21,9 @@ use std::time::Instant;
 use actix::prelude::*;
 use tokio::sync::{mpsc, watch};
 
+use crate::observe::cast::Presence;
 use crate::observe::tally::{Count, count};
+use crate::observe::tunnels::State;
 use crate::tunnel::admission::Rejection;
 use crate::tunnel::directory::{Directory, Entry, Standing};
 use crate::tunnel::ending::TunnelEnd;
@@ -33,9 +35,11 @@ use crate::tunnel::waiting::{Waiting, WaitingRoom};
 
 use super::farewell::PermanentFarewell;
 use super::live::LiveLimits;
+use super::mailbox::{Mailbox, Posted, Watched, ring, watched};
 use super::traffic::Part;
 use super::{now, wait_past};
-use waiting::Waiter;
+use census::{Changes, ConditionOf, Conditions, Served, Witnesses};
+use waiting::{EndWaits, Waiter};
 
 pub use census::Admits;
 pub use handle::{RegistryHandle, Settings};
@@ -50,7 +54,7 @@ pub use messages::{
 pub struct Registry {
     worker: WorkerId,
     directory: Directory<Arc<Line>>,
-    board: Switchboard<Recipient<Outcome>>,
+    board: Switchboard<Mailbox<Outcome>>,
     /// All registries, this one included, in the order of their workers.
     registries: Vec<RegistryHandle>,
     /// Counted by registry 0: the tunnels of each key and service.
@@ -71,7 +75,24 @@ pub struct Registry {
     /// matter, speed does).
     coin: u64,
     _farewell: PermanentFarewell,
+    presence: Presence,
 }
+
+watched!(
+    Registry is Registry,
+    told: [
+        Meet, Reconfigure, OfferTunnel, AttachTunnel, TunnelClosed, DetachTunnel, SetStanding,
+        Inquire, ForwardRequest, OpenHere, TakeBack, ForwardResponse, CallFailed, HangUp, CallUnseen,
+        Drain,
+    ],
+    asked: [ConditionOf, Conditions, Served, Witnesses, Changes],
+    timers: [Sweep, EndWaits],
+);
+
+/// It is time to free the slots of calls that have been leaving for long enough.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Sweep;
 
 impl Registry {
     fn new(
@@ -79,7 +100,7 @@ impl Registry {
         settings: &Settings,
         died: mpsc::UnboundedSender<&'static str>,
     ) -> Self {
-        let Settings { routing, limits: live, declared, waiting_room, .. } = settings;
+        let Settings { routing, limits: live, declared, waiting_room, window } = settings;
         let limits = live.now();
         Self {
             worker,
@@ -103,6 +124,7 @@ impl Registry {
             sweep: None,
             coin: worker.0 as u64,
             _farewell: PermanentFarewell { kind: "registry", died },
+            presence: window.cast.arbiter(worker.0).enter(Self::ROLE, None),
         }
     }
 
@@ -126,7 +148,20 @@ impl Registry {
     fn arm_sweep(&mut self, ctx: &mut Context<Self>) {
         let due = self.board.next_sweep().filter(|_| self.sweep.is_none());
         if let Some(due) = due {
-            self.sweep = Some(ctx.run_later(wait_past(due), Self::sweep));
+            let sweep = |registry: &mut Self, ctx: &mut _| ring(registry, Sweep, ctx);
+            self.sweep = Some(ctx.run_later(wait_past(due), sweep));
+        }
+    }
+
+    /// Who watches sees how a tunnel of this worker stands.
+    fn show_standing(&self, tunnel: TunnelId) {
+        let entry = self.directory.entry(tunnel).filter(|entry| entry.worker == self.worker);
+        if let Some(entry) = entry {
+            entry.line.gauge.stands(match entry.standing {
+                Standing::Ready => State::Ready,
+                Standing::Late => State::Late,
+                Standing::Draining => State::Draining,
+            });
         }
     }
 
@@ -134,13 +169,13 @@ impl Registry {
     /// the news comes after the news.
     fn announce<M>(&self, home: WorkerId, message: &M)
     where
-        M: Message<Result = ()> + Clone + Send + 'static,
-        Registry: Handler<M>,
+        M: Clone + Send + 'static,
+        Registry: Handler<Posted<M>>,
     {
         let (home, others): (Vec<_>, Vec<_>) =
             self.registries.iter().enumerate().partition(|(place, _)| *place == home.0);
         for (_, registry) in home.into_iter().chain(others) {
-            registry.0.do_send(message.clone());
+            registry.0.tell(message.clone());
         }
     }
 }
@@ -183,7 +218,7 @@ impl Handler<OfferTunnel> for Registry {
         let shared = match self.admit(&offer) {
             Ok(shared) => shared,
             Err(rejection) => {
-                offer.line.close.do_send(CloseTunnel(TunnelEnd::Rejected(rejection)));
+                offer.line.close.tell(CloseTunnel(TunnelEnd::Rejected(rejection)));
                 return;
             }
         };
@@ -233,7 +268,7 @@ impl Handler<DetachTunnel> for Registry {
         }
         self.changes.send_replace(());
         for caller in self.board.detach(tunnel) {
-            caller.do_send(Outcome::Part(Part::failed(Failure::TunnelLost)));
+            caller.tell(Outcome::Part(Part::failed(Failure::TunnelLost)));
         }
     }
 }
@@ -244,6 +279,7 @@ impl Handler<SetStanding> for Registry {
     fn handle(&mut self, message: SetStanding, ctx: &mut Self::Context) {
         if message.announced {
             self.directory.set_standing(message.tunnel, message.standing);
+            self.show_standing(message.tunnel);
             self.changes.send_replace(());
             if message.standing == Standing::Ready {
                 self.release_waiting(ctx);
@@ -293,13 +329,13 @@ impl Handler<TakeBack> for Registry {
         self.publish(tunnel);
         let Some(caller) = caller else { return };
         if self.draining.is_some() {
-            caller.do_send(Outcome::Refused(Failure::Draining));
+            caller.tell(Outcome::Refused(Failure::Draining));
         } else if first.is_last() {
             count(Count::CallPutThroughAgain);
             let call = ForwardRequest::new(request, head, first, caller);
             self.put_through(*call.refused_by(tunnel, Failure::NoTunnel), ctx);
         } else {
-            caller.do_send(Outcome::Refused(Failure::NoTunnel));
+            caller.tell(Outcome::Refused(Failure::NoTunnel));
         }
     }
 }
@@ -310,7 +346,7 @@ impl Handler<ForwardResponse> for Registry {
     fn handle(&mut self, response: ForwardResponse, _: &mut Self::Context) {
         let ForwardResponse { request, tunnel, part } = response;
         match self.board.answer(request, tunnel) {
-            Some(caller) => caller.do_send(Outcome::Part(part)),
+            Some(caller) => caller.tell(Outcome::Part(part)),
             None => count(Count::FrameLate),
         }
         self.publish(tunnel);
@@ -322,7 +358,7 @@ impl Handler<CallFailed> for Registry {
 
     fn handle(&mut self, failed: CallFailed, ctx: &mut Self::Context) {
         if let Some((_, caller)) = self.board.hang_up(failed.request, now()) {
-            caller.do_send(Outcome::Part(Part::failed(failed.failure)));
+            caller.tell(Outcome::Part(Part::failed(failed.failure)));
             self.arm_sweep(ctx);
         }
     }
@@ -337,7 +373,7 @@ impl Handler<HangUp> for Registry {
         }
         let Some((tunnel, _)) = self.board.hang_up(request, now()) else { return };
         if let Some(entry) = self.directory.entry(tunnel) {
-            entry.line.left.do_send(CallLeft { request, failure });
+            entry.line.left.tell(CallLeft { request, failure });
         }
         self.arm_sweep(ctx);
     }
@@ -353,6 +389,14 @@ impl Handler<CallUnseen> for Registry {
     }
 }
 
+impl Handler<Sweep> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: Sweep, ctx: &mut Self::Context) {
+        self.sweep(ctx);
+    }
+}
+
 impl Handler<Drain> for Registry {
     type Result = ();
 
@@ -362,15 +406,6 @@ impl Handler<Drain> for Registry {
         for entry in self.directory.entries().filter(|entry| entry.worker == self.worker) {
             entry.line.drained(drain);
         }
-    }
-}
-
-#[cfg(test)]
-impl Handler<super::testing::Crash> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, _: super::testing::Crash, _: &mut Self::Context) {
-        panic!("a bug in the registry");
     }
 }
 

@@ -8,14 +8,15 @@
     reason = "a stand-in fails at whatever it did not expect"
 )]
 
+mod ends;
 mod travel;
 
+pub(crate) use ends::{Called, Caller, Tunnel, Wire};
 pub(crate) use travel::{
-    answer, answer_frame, failure_in, head, head_under, head_within, message, more, text_of,
+    answer, answer_frame, failure_in, gauge, head, head_under, head_within, message, more, text_of,
 };
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -26,7 +27,6 @@ use crate::tunnel::affinity::Session;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::call::{Frame, Said};
 use crate::tunnel::directory::Routing;
-use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::{LastSeen, Patience};
@@ -38,16 +38,14 @@ pub(crate) use super::now;
 use super::alarm::AlarmClock;
 use super::connection::{self, Abilities, ConnectionHandle, Opening};
 use super::credit::Credit;
-use super::down::{DownEnd, down};
+use super::down::down;
 use super::entry::{Admit, EntryHandle};
 use super::heartbeat::HeartbeatHandle;
 use super::live::LiveLimits;
-use super::pending::{self, PendingHandle, Reply};
-use super::registry::{
-    self, CallLeft, Carried, Carry, CloseTunnel, DrainTunnel, ForwardRequest, ForwardResponse,
-    Line, OfferTunnel, Outcome, RegistryHandle, TunnelOpened,
-};
-use super::traffic::{Message, Outgoing, Part, RequestHead};
+use super::mailbox::Mailbox;
+use super::pending;
+use super::registry::{self, ForwardRequest, Line, OfferTunnel, RegistryHandle};
+use super::traffic::{Message, Outgoing, RequestHead};
 
 /// As many workers as a stage may have, and as many series of a metric.
 const WORKERS_MAX: usize = 4;
@@ -59,30 +57,13 @@ pub(crate) const ECHO: &str = "demo.Echo";
 
 // === Stand-ins ===
 
-/// An actor in the shape of a recipient, and everything that it is sent.
-pub(crate) fn probe<M>() -> (Recipient<M>, mpsc::UnboundedReceiver<M>)
+/// The way into an actor that is the test itself, and everything that it is sent.
+pub(crate) fn probe<M>() -> (Mailbox<M>, mpsc::UnboundedReceiver<M>)
 where
-    M: actix::Message<Result = ()> + Send + Unpin + 'static,
+    M: Send + 'static,
 {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Probe { sender }.start().recipient(), receiver)
-}
-
-struct Probe<M> {
-    sender: mpsc::UnboundedSender<M>,
-}
-
-impl<M: Unpin + 'static> Actor for Probe<M> {
-    type Context = Context<Self>;
-}
-
-impl<M: actix::Message<Result = ()> + Unpin + 'static> Handler<M> for Probe<M> {
-    type Result = ();
-
-    fn handle(&mut self, message: M, _: &mut Context<Self>) {
-        // A test that does not look any more has dropped its end.
-        drop(self.sender.send(message));
-    }
+    (Mailbox::of_test(sender), receiver)
 }
 
 /// A bug in an actor, on demand.
@@ -122,6 +103,7 @@ pub(crate) struct Stage {
     pub(crate) clock: AlarmClock,
     pub(crate) calls: Allowance,
     pub(crate) waiting_room: WaitingRoom,
+    pub(crate) window: Window,
     pub(crate) died: mpsc::UnboundedReceiver<&'static str>,
 }
 
@@ -154,11 +136,13 @@ impl Stage {
             registry: first.clone(),
             clock: clock.clone(),
             limits: limits.clone(),
+            arbiter: settings.window.cast.arbiter(0),
         };
+        let arbiter = surroundings.arbiter.clone();
         let entry = EntryHandle::start(calls.clone(), surroundings, death.clone());
-        let heartbeat = HeartbeatHandle::start(Patience::default(), first, death);
-        let waiting_room = settings.waiting_room;
-        Self { limits, registries, heartbeat, entry, clock, calls, waiting_room, died }
+        let heartbeat = HeartbeatHandle::start(Patience::default(), first, &arbiter, death);
+        let registry::Settings { waiting_room, window, .. } = settings;
+        Self { limits, registries, heartbeat, entry, clock, calls, waiting_room, window, died }
     }
 
     /// The registry of worker 0.
@@ -172,6 +156,7 @@ impl Stage {
             registry: self.registry().clone(),
             clock: self.clock.clone(),
             limits: self.limits.clone(),
+            arbiter: self.window.cast.arbiter(0),
         }
     }
 
@@ -191,6 +176,7 @@ impl Stage {
             drain,
             credit: Credit::new(self.limits.now().tunnel_queue_bytes_max),
             load: Arc::default(),
+            gauge: gauge(),
             plain: peer.plain,
         });
         self.registry().offer(OfferTunnel {
@@ -227,6 +213,7 @@ impl Stage {
         let credit = Credit::new(self.limits.now().tunnel_queue_bytes_max);
         let buffer = Allowance::new(self.limits.now().tunnel_buffer_bytes_max);
         let own_calls = Allowance::new(self.limits.now().calls_per_tunnel_max);
+        let gauge = gauge();
         let Peer { worker, key, service, streams, cancels, plain, drains } = peer;
         let opening = Opening {
             tunnel: TunnelId::random(),
@@ -240,15 +227,18 @@ impl Stage {
             own_calls: own_calls.clone(),
             heard: heard.clone(),
             sent: sent.clone(),
+            gauge: gauge.clone(),
+            load: Arc::default(),
         };
         let surroundings = connection::Surroundings {
             first_registry: self.registry().clone(),
             registry: self.registries[worker].clone(),
             heartbeat: self.heartbeat.clone(),
             limits: self.limits.clone(),
+            arbiter: self.window.cast.arbiter(worker),
         };
         let connection = ConnectionHandle::open(opening, surroundings);
-        Tunnel { connection, down: down_end, heard, sent, credit, buffer, own_calls }
+        Tunnel { connection, down: down_end, heard, sent, credit, buffer, own_calls, gauge }
     }
 
     /// Forwards a whole call by the registry of worker 0.
@@ -329,176 +319,5 @@ impl Peer {
     /// A peer that asked for no feature.
     pub(crate) fn plain() -> Self {
         Self { streams: false, cancels: false, plain: true, ..Self::default() }
-    }
-}
-
-/// A tunnel without a connection.
-pub(crate) struct Wire {
-    pub(crate) id: TunnelId,
-    pub(crate) line: Arc<Line>,
-    pub(crate) home: RegistryHandle,
-    pub(crate) carried: mpsc::UnboundedReceiver<Carry>,
-    pub(crate) left: mpsc::UnboundedReceiver<CallLeft>,
-    pub(crate) closed: mpsc::UnboundedReceiver<CloseTunnel>,
-    pub(crate) drained: mpsc::UnboundedReceiver<DrainTunnel>,
-    pub(crate) opened: mpsc::UnboundedReceiver<TunnelOpened>,
-}
-
-impl Wire {
-    /// Brings the last part of an answer to its registry.
-    pub(crate) fn answer(&self, request: RequestId, part: Box<Part>) {
-        self.home.answer(ForwardResponse { request, tunnel: self.id, part });
-    }
-
-    /// Its calls in flight, as it is published.
-    pub(crate) fn load(&self) -> usize {
-        self.line.load.load(Ordering::Relaxed)
-    }
-}
-
-/// A tunnel with a real connection, seen from its peer.
-pub(crate) struct Tunnel {
-    pub(crate) connection: ConnectionHandle,
-    pub(crate) down: DownEnd,
-    pub(crate) heard: LastSeen,
-    pub(crate) sent: LastSeen,
-    pub(crate) credit: Credit,
-    pub(crate) buffer: Allowance,
-    pub(crate) own_calls: Allowance,
-}
-
-impl Tunnel {
-    /// The next frame that comes down.
-    pub(crate) async fn next(&self) -> Outgoing {
-        patiently(self.down.ready()).await;
-        self.down.try_next().expect("the tunnel is still open")
-    }
-
-    /// The next frame, which is one of a call.
-    pub(crate) async fn next_request(&self) -> (RequestId, Frame<Message>) {
-        match self.next().await {
-            Outgoing::Request { request, frame, .. } => (request, frame),
-            other => panic!("no frame of a call: {other:?}"),
-        }
-    }
-
-    /// The next frame, which is a cancel.
-    pub(crate) async fn next_cancel(&self) -> (RequestId, Failure) {
-        match self.next().await {
-            Outgoing::Cancel { request, failure } => (request, failure),
-            other => panic!("no cancel: {other:?}"),
-        }
-    }
-}
-
-/// A caller as registries know it.
-pub(crate) struct Called {
-    pub(crate) request: RequestId,
-    pub(crate) outcomes: mpsc::UnboundedReceiver<Outcome>,
-    /// What carries the call, from when it is opened. The registries know the caller's end from
-    /// what the test tells them, so that nothing is said when this is dropped.
-    carried: Option<Carried>,
-}
-
-impl Called {
-    /// The line of the call, which has been opened.
-    pub(crate) async fn opened(&mut self) -> Arc<Line> {
-        match next(&mut self.outcomes).await {
-            Outcome::Opened { carried, .. } => {
-                let line = carried.line.clone();
-                if let Some(mut before) = self.carried.replace(carried) {
-                    before.is_over();
-                }
-                line
-            }
-            other => panic!("not opened: {other:?}"),
-        }
-    }
-
-    /// There is no tunnel, and the registry lets the call wait for one.
-    pub(crate) async fn waits(&mut self) {
-        match next(&mut self.outcomes).await {
-            Outcome::Waits => {}
-            other => panic!("does not wait: {other:?}"),
-        }
-    }
-
-    pub(crate) async fn refused(&mut self) -> Failure {
-        match next(&mut self.outcomes).await {
-            Outcome::Refused(failure) => failure,
-            other => panic!("not refused: {other:?}"),
-        }
-    }
-
-    pub(crate) async fn part(&mut self) -> Part {
-        match next(&mut self.outcomes).await {
-            Outcome::Part(part) => *part,
-            other => panic!("no part of an answer: {other:?}"),
-        }
-    }
-
-    /// How the gateway ended the call.
-    pub(crate) async fn failure(&mut self) -> Failure {
-        failure_in(&self.part().await)
-    }
-
-    /// Nobody can tell this caller anything any more, and nothing more was said.
-    pub(crate) async fn is_over(&mut self) {
-        let more = patiently(self.outcomes.recv()).await;
-        assert!(more.is_none(), "one end is enough: {more:?}");
-    }
-}
-
-impl Drop for Called {
-    fn drop(&mut self) {
-        if let Some(carried) = &mut self.carried {
-            carried.is_over();
-        }
-    }
-}
-
-/// A caller as its pending call knows it.
-pub(crate) struct Caller {
-    pub(crate) replies: mpsc::Receiver<Reply>,
-}
-
-impl Caller {
-    pub(crate) async fn next(&mut self) -> Reply {
-        patiently(self.replies.recv()).await.expect("the call goes on")
-    }
-
-    pub(crate) async fn admitted(&mut self) -> PendingHandle {
-        match self.next().await {
-            Reply::Admitted(pending) => pending,
-            other => panic!("not admitted: {other:?}"),
-        }
-    }
-
-    /// The rooms to take, of the tunnel and of the call, now that it has a tunnel.
-    pub(crate) async fn go_on(&mut self) -> (Credit, Credit) {
-        match self.next().await {
-            Reply::GoOn { tunnel_queue, call_queue } => (tunnel_queue, call_queue),
-            other => panic!("may not go on: {other:?}"),
-        }
-    }
-
-    pub(crate) async fn part(&mut self) -> Part {
-        match self.next().await {
-            Reply::Part(part) => *part,
-            other => panic!("no part of an answer: {other:?}"),
-        }
-    }
-
-    /// How the gateway ended the call; it has said so once and is gone.
-    pub(crate) async fn failure(&mut self) -> Failure {
-        let failure = failure_in(&self.part().await);
-        self.is_over().await;
-        failure
-    }
-
-    /// The call is gone and has said nothing more.
-    pub(crate) async fn is_over(&mut self) {
-        let more = patiently(self.replies.recv()).await;
-        assert!(more.is_none(), "one end is enough: {more:?}");
     }
 }

@@ -120,6 +120,8 @@ pub enum Outgoing {
     },
     /// A part of the answer to a call that the peer made.
     Response {
+        /// The peer's own name for the call.
+        peer_request: Arc<str>,
         /// The frame as it is written.
         frame: Bytes,
         /// The room that it takes until then.

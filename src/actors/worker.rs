@@ -50,15 +50,22 @@ impl Worker {
     pub fn start(id: WorkerId, registries: &[RegistryHandle], settings: &Settings) -> Self {
         let Settings { limits, patience, calls, died, window } = settings.clone();
         let (first, own) = (registries[0].clone(), registries[id.0].clone());
-        let heartbeat = HeartbeatHandle::start(patience, first.clone(), died.clone());
+        let arbiter = window.cast.arbiter(id.0);
+        let heartbeat = HeartbeatHandle::start(patience, first.clone(), &arbiter, died.clone());
         let for_calls = pending::Surroundings {
             registry: own.clone(),
             clock: AlarmClock::start(),
             limits: limits.clone(),
+            arbiter: arbiter.clone(),
         };
         let entry = EntryHandle::start(calls, for_calls, died);
-        let tunnels =
-            connection::Surroundings { first_registry: first, registry: own, heartbeat, limits };
+        let tunnels = connection::Surroundings {
+            first_registry: first,
+            registry: own,
+            heartbeat,
+            limits,
+            arbiter,
+        };
         Self { id, count: registries.len(), entry, tunnels, window }
     }
 }

@@ -140,7 +140,7 @@ async fn drive(
 ) {
     let mut phase = wire.phase.clone();
     let ping_pong = connection.ping_pong();
-    let mut dead = pin!(wire.keepalive.until_dead(ping_pong, reads));
+    let mut dead = pin!(wire.keepalive.until_dead(ping_pong, reads, &shared.round_trips));
     let mut aging = Aging::new(wire.age);
     let mut drains = *phase.borrow_and_update() != Phase::Serving;
     if drains {
@@ -173,6 +173,7 @@ async fn drive(
                 return close(connection, Reason::ENHANCE_YOUR_CALM).await;
             }
             () = &mut dead => {
+                shared.dead.set(true);
                 log::info!("connection dead: remote={} no answer to a ping", shared.remote);
                 return;
             }

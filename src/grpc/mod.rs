@@ -40,6 +40,7 @@ pub mod reflection;
 pub mod refused_key;
 pub mod register;
 pub mod revocation;
+pub mod round_trip;
 pub mod socket;
 mod speech;
 pub mod status;

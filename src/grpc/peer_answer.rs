@@ -166,7 +166,9 @@ impl Answerer {
             return false;
         }
         room.tunnel_queue = permit;
-        self.way.down.push(self.request, false, Outgoing::Response { frame, room });
+        let peer_request = self.way.peer_request.clone();
+        let response = Outgoing::Response { peer_request, frame, room };
+        self.way.down.push(self.request, false, response);
         goes_on
     }
 

@@ -220,7 +220,8 @@ impl PeerCalls {
         let part = Part::failed(failure);
         // An end without a message is small.
         if let Ok(frame) = encode::response_frame(&self.rules, peer_request, false, None, &part) {
-            self.down.push_reply(Outgoing::Response { frame, room: Room::default() });
+            let peer_request = peer_request.into();
+            self.down.push_reply(Outgoing::Response { peer_request, frame, room: Room::default() });
         }
     }
 

@@ -75,6 +75,6 @@ fn word(next: Next) -> Word {
         Next::End => Word::Said(Said::HalfClose),
         Next::TooLarge => Word::Failed(Failure::MessageTooLarge),
         Next::NoRoom => Word::Failed(Failure::NoRoom),
-        Next::Broken => Word::Failed(Failure::Cancelled),
+        Next::Broken(_) => Word::Failed(Failure::Cancelled),
     }
 }

@@ -66,7 +66,10 @@ pub fn of_failure(failure: Failure) -> (Code, &'static str) {
 /// The status and the reason that end a tunnel's stream.
 pub fn of_tunnel_end(end: &TunnelEnd) -> (Code, &'static str) {
     match end {
-        TunnelEnd::PeerLeft => (Code::OK, "peer_left"),
+        // Nobody hears any of them.
+        TunnelEnd::PeerLeft | TunnelEnd::ConnectionLost | TunnelEnd::ConnectionDead => {
+            (Code::OK, "peer_left")
+        }
         TunnelEnd::Silent => (Code::DEADLINE_EXCEEDED, "heartbeat_timeout"),
         TunnelEnd::RegisterTimeout => (Code::DEADLINE_EXCEEDED, "register_timeout"),
         TunnelEnd::RegisterFirst => (Code::INVALID_ARGUMENT, "register_first"),
@@ -83,6 +86,31 @@ pub fn of_tunnel_end(end: &TunnelEnd) -> (Code, &'static str) {
         TunnelEnd::FrameTooLarge { .. } => (Code::RESOURCE_EXHAUSTED, "message_too_large"),
         TunnelEnd::Draining => (Code::UNAVAILABLE, "draining"),
         TunnelEnd::Panic => (Code::INTERNAL, "panic"),
+    }
+}
+
+/// Why a tunnel that was connected has ended, as it is counted: another closed set, for who watches.
+pub fn of_disconnect(end: &TunnelEnd) -> &'static str {
+    match end {
+        TunnelEnd::PeerLeft => "peer_left",
+        TunnelEnd::ConnectionLost => "connection_reset",
+        TunnelEnd::ConnectionDead => "connection_timed_out",
+        TunnelEnd::Silent => "heartbeat_timeout",
+        TunnelEnd::BadKey
+        | TunnelEnd::KeyExpired
+        | TunnelEnd::KeyRevoked
+        | TunnelEnd::KeyNarrowed(_)
+        | TunnelEnd::CertificateMismatch => "auth_revoked",
+        TunnelEnd::RegisterTimeout
+        | TunnelEnd::RegisterFirst
+        | TunnelEnd::RegisteredTwice
+        | TunnelEnd::BadFrames => "protocol",
+        TunnelEnd::FrameTooLarge { .. } => "message_too_large",
+        TunnelEnd::NoRoom => "queue_full",
+        TunnelEnd::TooManyHeartbeats => "rate_limited",
+        TunnelEnd::Rejected(_) => "rejected",
+        TunnelEnd::Draining => "draining",
+        TunnelEnd::Panic => "panic",
     }
 }
 
@@ -187,6 +215,39 @@ mod tests {
         let reasons: BTreeSet<_> = Failure::ALL.iter().map(|f| of_failure(*f).1).collect();
         let expected: BTreeSet<_> = REASONS.into_iter().collect();
         assert_eq!(reasons, expected);
+    }
+
+    /// The ends of tunnels as who watches sees them, each with an end that is one.
+    #[test]
+    fn every_end_of_a_tunnel_has_a_reason_of_the_closed_set() {
+        let rejection = || Rejection::Draining;
+        let ends = [
+            (TunnelEnd::PeerLeft, "peer_left"),
+            (TunnelEnd::ConnectionLost, "connection_reset"),
+            (TunnelEnd::ConnectionDead, "connection_timed_out"),
+            (TunnelEnd::Silent, "heartbeat_timeout"),
+            (TunnelEnd::RegisterTimeout, "protocol"),
+            (TunnelEnd::RegisterFirst, "protocol"),
+            (TunnelEnd::RegisteredTwice, "protocol"),
+            (TunnelEnd::BadKey, "auth_revoked"),
+            (TunnelEnd::KeyExpired, "auth_revoked"),
+            (TunnelEnd::KeyRevoked, "auth_revoked"),
+            (TunnelEnd::KeyNarrowed(rejection()), "auth_revoked"),
+            (TunnelEnd::CertificateMismatch, "auth_revoked"),
+            (TunnelEnd::Rejected(rejection()), "rejected"),
+            (TunnelEnd::FrameTooLarge { max: 1 }, "message_too_large"),
+            (TunnelEnd::NoRoom, "queue_full"),
+            (TunnelEnd::BadFrames, "protocol"),
+            (TunnelEnd::TooManyHeartbeats, "rate_limited"),
+            (TunnelEnd::Draining, "draining"),
+            (TunnelEnd::Panic, "panic"),
+        ];
+        for (place, (end, reason)) in ends.iter().enumerate() {
+            assert_eq!(of_disconnect(end), *reason, "{end:?}");
+            let kind = std::mem::discriminant(end);
+            let same = |(other, _): &(TunnelEnd, _)| std::mem::discriminant(other) == kind;
+            assert_eq!(ends.iter().position(same), Some(place), "{end:?} is here once");
+        }
     }
 
     #[test]

@@ -15,6 +15,20 @@ use crate::tunnel::allowance::{Allowance, Hold};
 ///
 /// When the stream is reset or its connection broke.
 pub async fn capacity(stream: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, h2::Error> {
+    capacity_watched(stream, wanted, || ()).await
+}
+
+/// The same. If it has to wait, it begins with `waits` and keeps what that returns until it is over.
+///
+/// # Errors
+///
+/// When the stream is reset or its connection broke.
+pub async fn capacity_watched<W>(
+    stream: &mut SendStream<Bytes>,
+    wanted: usize,
+    waits: impl Fn() -> W,
+) -> Result<usize, h2::Error> {
+    let mut waiting = None;
     stream.reserve_capacity(wanted);
     poll_fn(|cx| {
         // `poll_capacity` tells changes only, so what is there already is looked at first.
@@ -23,7 +37,10 @@ pub async fn capacity(stream: &mut SendStream<Bytes>, wanted: usize) -> Result<u
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Err(h2::Reason::STREAM_CLOSED.into())),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    waiting.get_or_insert_with(&waits);
+                    return Poll::Pending;
+                }
             }
         }
         Poll::Ready(Ok(stream.capacity()))
@@ -60,7 +77,7 @@ pub enum Next {
     /// The half-close in the middle of a message.
     CutOff,
     /// The stream was reset or its connection broke: that is never a half-close.
-    Broken,
+    Broken(h2::Error),
 }
 
 impl MessageStream {
@@ -98,15 +115,15 @@ impl MessageStream {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(chunk)) => {
                     let released = self.stream.flow_control().release_capacity(chunk.len());
-                    if released.is_err() {
-                        return Poll::Ready(Next::Broken);
+                    if let Err(error) = released {
+                        return Poll::Ready(Next::Broken(error));
                     }
                     self.deframer.push(chunk);
                     if !self.take_room() {
                         return Poll::Ready(Next::NoRoom);
                     }
                 }
-                Some(Err(_)) => return Poll::Ready(Next::Broken),
+                Some(Err(error)) => return Poll::Ready(Next::Broken(error)),
                 None if self.deframer.is_empty() => return Poll::Ready(Next::End),
                 None => return Poll::Ready(Next::CutOff),
             }

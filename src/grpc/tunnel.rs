@@ -4,12 +4,15 @@
 //! hands on at once, bounded by the tunnel's buffers. The writer takes frames off the queue as
 //! fast as HTTP/2 lets them go, control first.
 
+mod counted;
 mod reader;
 mod registration;
 mod revocation;
+mod seen;
 mod writer;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -23,6 +26,8 @@ use crate::actors::now;
 use crate::auth::Credential;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
+use crate::observe::ticks::{self, Tick};
+use crate::observe::tunnels::{Closing, TunnelGauge};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::{ServiceName, TunnelId};
@@ -37,6 +42,7 @@ use super::status;
 use super::stream::MessageStream;
 use super::wire::{Shared, StreamSlot, Wire};
 
+use counted::{Counted, watch};
 use reader::Reader;
 use registration::Registration;
 use writer::Writer;
@@ -49,6 +55,7 @@ pub async fn serve(
     shared: Rc<Shared>,
     wire: Rc<Wire>,
 ) {
+    let arrived = ticks::now();
     let (parts, body) = request.into_parts();
     let content_type = match head::content_type(&parts.method, &parts.headers) {
         Ok(content_type) => content_type,
@@ -63,7 +70,7 @@ pub async fn serve(
             let frame_bytes_max = wire.worker.tunnels.limits.now().peer_frame_bytes_max;
             frames.admit(frame_bytes_max);
             slot.becomes_tunnel();
-            run(registration, frames, stream, &shared, &wire).await;
+            run(registration, arrived, frames, stream, &shared, &wire).await;
         }
         Err(end) => {
             if end == TunnelEnd::BadKey {
@@ -71,6 +78,7 @@ pub async fn serve(
             } else {
                 log::info!("tunnel refused: remote={} reason={end}", shared.remote);
             }
+            wire.worker.window.tunnels.refused(status::of_tunnel_end(&end).1);
             // A peer that is gone needs no answer.
             drop(stream.send_trailers(status::tunnel_trailers(&end)));
         }
@@ -85,6 +93,7 @@ fn response_head(content_type: HeaderValue) -> Response<()> {
 
 async fn run(
     registration: Registration,
+    arrived: Tick,
     frames: MessageStream,
     stream: SendStream<Bytes>,
     shared: &Shared,
@@ -102,12 +111,20 @@ async fn run(
     let (down, down_end) = down();
     let credential = registration.credential;
     let services = registration.services.clone();
+    let (watched, held) = watch(tunnel, &registration, arrived, shared, wire);
+    let _interest = shared.round_trips.interest(watched.gauge().clone());
     let ended = {
-        let parts = open(tunnel, registration, down, wire);
+        let parts = open(tunnel, registration, down, watched.gauge(), held, wire);
         let (names, keys) = (shared.certificate.clone(), wire.keys.clone());
         let refused = revocation::until_refused(credential, services, names, keys);
         parts.run(frames, stream, down_end, refused, wire).await
     };
+    let ended = if shared.dead.get() { TunnelEnd::ConnectionDead } else { ended };
+    watched.close(Closing {
+        refused: status::of_tunnel_end(&ended).1,
+        closed: status::of_disconnect(&ended),
+        detail: ended.to_string(),
+    });
     count(Count::TunnelClosed);
     log::info!("tunnel closed: tunnel={tunnel} reason={ended}");
 }
@@ -127,18 +144,24 @@ struct Parts {
     own_calls: Allowance,
     heard: LastSeen,
     sent: LastSeen,
+    gauge: Arc<TunnelGauge>,
     rules: Rules,
 }
 
-fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -> Parts {
+fn open(
+    tunnel: TunnelId,
+    registration: Registration,
+    down: Down,
+    gauge: &Arc<TunnelGauge>,
+    counted: Counted,
+    wire: &Wire,
+) -> Parts {
     let limits = wire.worker.tunnels.limits.now();
-    let Registration { credential, quota, services, features } = registration;
+    let Registration { credential, quota, services, features, .. } = registration;
+    let Counted { credit, own_calls, load } = counted;
     let now = now();
     let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
-    let credit = Credit::new(limits.tunnel_queue_bytes_max);
     let buffer = Allowance::new(limits.tunnel_buffer_bytes_max);
-    // How many there may be is said by who takes a place.
-    let own_calls = Allowance::new(usize::MAX);
     let opening = Opening {
         tunnel,
         worker: wire.worker.id,
@@ -156,10 +179,24 @@ fn open(tunnel: TunnelId, registration: Registration, down: Down, wire: &Wire) -
         own_calls: own_calls.clone(),
         heard: heard.clone(),
         sent: sent.clone(),
+        gauge: gauge.clone(),
+        load,
     };
     let connection = ConnectionHandle::open(opening, wire.worker.tunnels.clone());
     let rules = Rules::under(&limits, features);
-    Parts { tunnel, credential, connection, down, credit, buffer, own_calls, heard, sent, rules }
+    Parts {
+        tunnel,
+        credential,
+        connection,
+        down,
+        credit,
+        buffer,
+        own_calls,
+        heard,
+        sent,
+        gauge: gauge.clone(),
+        rules,
+    }
 }
 
 /// Closes the connection actor when the task of its wire is gone, on whatever road: without this a
@@ -182,7 +219,7 @@ impl Parts {
         wire: &Rc<Wire>,
     ) -> TunnelEnd {
         let Self { tunnel, credential, connection, down, credit, buffer, .. } = self;
-        let Self { own_calls, heard, sent, rules, .. } = self;
+        let Self { own_calls, heard, sent, gauge, rules, .. } = self;
         let writer = Writer {
             stream,
             down: down_end,
@@ -192,6 +229,7 @@ impl Parts {
             tunnel,
             workers: wire.worker.count,
             sent,
+            gauge: gauge.clone(),
         };
         let calls = PeerCalls::new(
             wire.clone(),
@@ -209,6 +247,7 @@ impl Parts {
             down,
             heard,
             heartbeats: reader::heartbeats(now()),
+            gauge,
             tunnel,
             wire: wire.clone(),
             unreadable: 0,

@@ -22,6 +22,7 @@ use super::affinity::Affinities;
 use super::age::ConnectionAge;
 use super::early_cancels::EarlyCancels;
 use super::keepalive::Keepalive;
+use super::round_trip::RoundTrips;
 
 /// One worker's surroundings, shared by its connections.
 #[derive(Debug)]
@@ -91,6 +92,10 @@ pub struct Shared {
     pub unread: Allowance,
     /// Calls that were cancelled before their answer began.
     pub early_cancels: EarlyCancels,
+    /// How long the way to the other end and back takes.
+    pub round_trips: RoundTrips,
+    /// The other end answers no ping.
+    pub dead: Cell<bool>,
     tunnel_wanted: Notify,
     streams: Cell<usize>,
     /// As many streams as may be counted at once.
@@ -130,6 +135,8 @@ impl Shared {
             certificate,
             unread: Allowance::new(usize::MAX),
             early_cancels: EarlyCancels::new(limits),
+            round_trips: RoundTrips::default(),
+            dead: Cell::new(false),
             tunnel_wanted: Notify::new(),
             streams: Cell::new(0),
             streams_max: STREAMS_OVERLAP * limits.streams_per_connection_max,

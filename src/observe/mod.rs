@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod cast;
+pub mod histogram;
 pub mod log;
 pub mod tally;
 pub mod ticks;

@@ -25,7 +25,7 @@ impl Window {
         Self {
             cast: Arc::new(Cast::new(workers)),
             calls: Arc::new(Calls::new(workers, series_max)),
-            tunnels: Arc::new(Tunnels::new(workers, series_max)),
+            tunnels: Arc::new(Tunnels::new(series_max)),
         }
     }
 }

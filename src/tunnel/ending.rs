@@ -7,8 +7,12 @@ use super::admission::Rejection;
 /// The reason for which a tunnel is closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TunnelEnd {
-    /// The peer ended its stream or its connection broke.
+    /// The peer ended its stream.
     PeerLeft,
+    /// The peer's connection broke.
+    ConnectionLost,
+    /// The peer's connection was closed because it answered no ping.
+    ConnectionDead,
     /// Nothing came from the peer for too long.
     Silent,
     /// No first frame came in time.
@@ -46,10 +50,19 @@ pub enum TunnelEnd {
     Panic,
 }
 
+impl TunnelEnd {
+    /// Whether there is nobody who could still be told anything.
+    pub fn is_unheard(&self) -> bool {
+        matches!(self, Self::PeerLeft | Self::ConnectionLost | Self::ConnectionDead)
+    }
+}
+
 impl fmt::Display for TunnelEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PeerLeft => f.write_str("the peer left"),
+            Self::ConnectionLost => f.write_str("the connection of the peer broke"),
+            Self::ConnectionDead => f.write_str("the connection of the peer answered no ping"),
             Self::Silent => f.write_str("heartbeat_timeout: nothing was heard for too long"),
             Self::RegisterTimeout => f.write_str("register_timeout: no register frame in time"),
             Self::RegisterFirst => f.write_str("register_first: the first frame must be register"),

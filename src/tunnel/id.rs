@@ -41,12 +41,22 @@ impl RequestId {
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::try_parse(text).ok().map(Self)
     }
+
+    /// The id itself, for who counts.
+    pub fn uuid(self) -> Uuid {
+        self.0
+    }
 }
 
 impl TunnelId {
     /// A new id, never used before.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
+    }
+
+    /// The id itself, for who counts.
+    pub fn uuid(self) -> Uuid {
+        self.0
     }
 
     /// The id in two numbers, for hashing.

@@ -27,3 +27,4 @@ mod routing;
 mod streams;
 mod support;
 mod unary;
+mod watched;

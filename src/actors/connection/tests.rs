@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 mod drain;
+mod watched;
 
 const MORE: Form = Form::Stream { end: false };
 const END: Form = Form::Stream { end: true };
@@ -304,7 +305,7 @@ async fn what_a_caller_says_after_the_end_goes_nowhere() {
 
     let head = Arc::new(crate::actors::testing::head());
     let frame = Frame::Message { sequence: 1, message: message("b") };
-    line.carry.do_send(Carry { request: call.request, head, frame, opening: None });
+    line.carry.tell(Carry { request: call.request, head, frame, opening: None });
     settle().await;
     assert!(tunnel.down.try_next().is_none());
 }

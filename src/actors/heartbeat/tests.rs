@@ -155,6 +155,7 @@ async fn the_supervisor_looks_ten_times_in_the_shortest_wait_within_bounds() {
             registry: stage.registry().clone(),
             watched: Vec::new(),
             _farewell: PermanentFarewell { kind: "heartbeat", died },
+            presence: stage.window.cast.arbiter(0).enter(Heartbeat::ROLE, None),
         };
         assert_eq!(supervisor.sweep_interval(), Duration::from_millis(expected));
     }

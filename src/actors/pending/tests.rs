@@ -38,12 +38,12 @@ async fn the_parts_of_an_answer_come_in_order_and_nothing_after_the_end() {
 
     let Carry { request, opening, .. } = next(&mut wire.carried).await;
     let straight = opening.unwrap();
-    straight.do_send(Outcome::Part(more("a")));
-    straight.do_send(Outcome::Part(more("b")));
+    straight.tell(Outcome::Part(more("a")));
+    straight.tell(Outcome::Part(more("b")));
     wire.answer(request, answer("c"));
     settle().await;
-    straight.do_send(Outcome::Part(more("too late")));
-    straight.do_send(Outcome::Part(Part::failed(Failure::TunnelLost)));
+    straight.tell(Outcome::Part(more("too late")));
+    straight.tell(Outcome::Part(Part::failed(Failure::TunnelLost)));
     drop(straight);
     for expected in ["a", "b", "c"] {
         assert_eq!(text_of(&caller.part().await), expected);
@@ -227,7 +227,7 @@ async fn a_call_that_is_still_for_too_long_ends_and_messages_either_way_put_that
     caller.go_on().await;
     let Carry { opening, .. } = next(&mut wire.carried).await;
     pass(Duration::from_secs(90)).await;
-    opening.unwrap().do_send(Outcome::Part(more("b")));
+    opening.unwrap().tell(Outcome::Part(more("b")));
     assert_eq!(text_of(&caller.part().await), "b");
     pass(Duration::from_secs(90)).await;
     let before = Clock::now();

@@ -20,12 +20,12 @@ pub type Admits = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 /// How does this service fare?
 #[derive(Debug, Message)]
 #[rtype(result = "Option<Condition>")]
-struct ConditionOf(String);
+pub(super) struct ConditionOf(String);
 
 /// How does each known name fare?
 #[derive(Message)]
 #[rtype(result = "Option<BTreeMap<ServiceName, Condition>>")]
-struct Conditions {
+pub(super) struct Conditions {
     admits: Admits,
     max: usize,
 }
@@ -33,7 +33,7 @@ struct Conditions {
 /// Which names are served?
 #[derive(Message)]
 #[rtype(result = "Option<Vec<ServiceName>>")]
-struct Served {
+pub(super) struct Served {
     admits: Admits,
     max: usize,
 }
@@ -41,7 +41,7 @@ struct Served {
 /// Who can be asked about this?
 #[derive(Message)]
 #[rtype(result = "Vec<Witness>")]
-struct Witnesses {
+pub(super) struct Witnesses {
     symbol: Option<String>,
     known: Vec<Witness>,
     admits: Admits,
@@ -50,7 +50,7 @@ struct Witnesses {
 /// What tells that answers to the other questions may have changed?
 #[derive(Debug, Message)]
 #[rtype(result = "watch::Receiver<()>")]
-struct Changes;
+pub(super) struct Changes;
 
 /// Each question is answered by the registry of the asker's own worker, which knows all tunnels. One
 /// that is gone, because the gateway is ending, knows nothing.
@@ -58,7 +58,7 @@ impl RegistryHandle {
     /// How the service fares; `None` if it is not known.
     pub async fn condition(&self, service: &str) -> Option<Condition> {
         let question = ConditionOf(service.to_owned());
-        self.0.send(question).await.unwrap_or(Some(Condition::NotServing))
+        self.0.ask(question).await.unwrap_or(Some(Condition::NotServing))
     }
 
     /// How each known name fares; `None` if there are more than `max`.
@@ -67,12 +67,12 @@ impl RegistryHandle {
         admits: Admits,
         max: usize,
     ) -> Option<BTreeMap<ServiceName, Condition>> {
-        self.0.send(Conditions { admits, max }).await.unwrap_or_default()
+        self.0.ask(Conditions { admits, max }).await.unwrap_or_default()
     }
 
     /// The names that calls can be put through to, in order; `None` if there are more than `max`.
     pub async fn served(&self, admits: Admits, max: usize) -> Option<Vec<ServiceName>> {
-        self.0.send(Served { admits, max }).await.unwrap_or_default()
+        self.0.ask(Served { admits, max }).await.unwrap_or_default()
     }
 
     /// Whom to ask about a symbol, or about anything else, best first. `known` are those who have
@@ -84,13 +84,13 @@ impl RegistryHandle {
         admits: Admits,
     ) -> Vec<Witness> {
         let question = Witnesses { symbol: symbol.map(str::to_owned), known, admits };
-        self.0.send(question).await.unwrap_or_default()
+        self.0.ask(question).await.unwrap_or_default()
     }
 
     /// Tells of each change in which tunnels there are and which of them may be chosen. Ended when
     /// the registry is gone.
     pub async fn changes(&self) -> watch::Receiver<()> {
-        self.0.send(Changes).await.unwrap_or_else(|_| watch::Sender::new(()).subscribe())
+        self.0.ask(Changes).await.unwrap_or_else(|| watch::Sender::new(()).subscribe())
     }
 }
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use actix::Recipient;
-
+use crate::observe::tunnels::TunnelGauge;
 use crate::tunnel::allowance::Hold;
 use crate::tunnel::call::Frame;
 use crate::tunnel::directory::{Routing, Standing};
@@ -16,6 +15,7 @@ use crate::tunnel::quota::{KeyQuota, Service};
 
 use super::RegistryHandle;
 use crate::actors::credit::Credit;
+use crate::actors::mailbox::Mailbox;
 use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Message, Part, RequestHead};
 
 /// A tunnel as registries and callers reach it.
@@ -24,17 +24,19 @@ pub struct Line {
     /// The key that opened it, and how many tunnels that may have.
     pub key: KeyQuota,
     /// Takes frames of calls.
-    pub carry: Recipient<Carry>,
+    pub carry: Mailbox<Carry>,
     /// Is told of callers that left.
-    pub left: Recipient<CallLeft>,
+    pub left: Mailbox<CallLeft>,
     /// Closes it.
-    pub close: Recipient<CloseTunnel>,
+    pub close: Mailbox<CloseTunnel>,
     /// Has it end after its last call.
-    pub drain: Recipient<DrainTunnel>,
+    pub drain: Mailbox<DrainTunnel>,
     /// Room in its queue.
     pub credit: Credit,
     /// Its calls in flight, written by the registry that owns them, read by all.
     pub load: Arc<AtomicUsize>,
+    /// Where it is counted.
+    pub gauge: Arc<TunnelGauge>,
     /// Its peer asked for no feature: calls without a deadline get one.
     pub plain: bool,
 }
@@ -43,9 +45,9 @@ impl Line {
     /// Has the tunnel end as the drain of the gateway says.
     pub(super) fn drained(&self, drain: Drain) {
         match drain {
-            Drain::Begin(grace) => self.drain.do_send(DrainTunnel { ask: Some(grace) }),
-            Drain::Finish => self.drain.do_send(DrainTunnel { ask: None }),
-            Drain::Cut => self.close.do_send(CloseTunnel(TunnelEnd::Draining)),
+            Drain::Begin(grace) => self.drain.tell(DrainTunnel { ask: Some(grace) }),
+            Drain::Finish => self.drain.tell(DrainTunnel { ask: None }),
+            Drain::Cut => self.close.tell(CloseTunnel(TunnelEnd::Draining)),
         }
     }
 }
@@ -83,7 +85,7 @@ pub struct OfferTunnel {
     /// The way to it.
     pub line: Arc<Line>,
     /// Is told once every registry knows the tunnel.
-    pub opened: Recipient<TunnelOpened>,
+    pub opened: Mailbox<TunnelOpened>,
 }
 
 /// Registry 0 has admitted a tunnel.
@@ -106,7 +108,7 @@ pub struct AttachTunnel {
 
 /// Tells a tunnel that it is open when the last registry has dropped its share of this.
 #[derive(Debug)]
-pub struct Arrival(Recipient<TunnelOpened>);
+pub struct Arrival(Mailbox<TunnelOpened>);
 
 /// A tunnel is gone: closed, lost or crashed.
 #[derive(Debug, actix::Message)]
@@ -147,7 +149,7 @@ pub struct ForwardRequest {
     /// Its first frame.
     pub first: Frame<Message>,
     /// Who waits for the outcome.
-    pub caller: Recipient<Outcome>,
+    pub caller: Mailbox<Outcome>,
     /// Tunnels that could not take it.
     pub tried: Vec<TunnelId>,
     /// Why not: because they were gone, or what one that was there said.
@@ -178,7 +180,7 @@ pub struct Inquire {
     /// The method called.
     pub path: MethodPath,
     /// Who is told of a refusal.
-    pub caller: Recipient<Outcome>,
+    pub caller: Mailbox<Outcome>,
 }
 
 /// A tunnel has brought the last part of an answer.
@@ -260,7 +262,7 @@ pub struct Carry {
     /// What the caller said.
     pub frame: Frame<Message>,
     /// On the first frame: who gets the answer.
-    pub opening: Option<Recipient<Outcome>>,
+    pub opening: Option<Mailbox<Outcome>>,
 }
 
 /// To a connection: the caller of this call is gone.
@@ -351,14 +353,14 @@ impl Drop for Carried {
 }
 
 impl Arrival {
-    pub(super) fn new(opened: Recipient<TunnelOpened>) -> Self {
+    pub(super) fn new(opened: Mailbox<TunnelOpened>) -> Self {
         Self(opened)
     }
 }
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        self.0.do_send(TunnelOpened);
+        self.0.tell(TunnelOpened);
     }
 }
 
@@ -368,7 +370,7 @@ impl ForwardRequest {
         request: RequestId,
         head: Arc<RequestHead>,
         first: Frame<Message>,
-        caller: Recipient<Outcome>,
+        caller: Mailbox<Outcome>,
     ) -> Self {
         Self { request, head, first, caller, tried: Vec::new(), refused: None, place: None }
     }

@@ -30,14 +30,14 @@ impl Registry {
                 },
                 Ok((tunnel, home)) => {
                     let from = self.registries[self.worker.0].clone();
-                    return self.registries[home.0].0.do_send(OpenHere { tunnel, call, from });
+                    return self.registries[home.0].0.tell(OpenHere { tunnel, call, from });
                 }
                 // It would wait for the rest of the call, which the drain does not.
                 Err(NoPick::WholeOnly) if self.draining.is_some() => {
-                    return call.caller.do_send(Outcome::Refused(Failure::Draining));
+                    return call.caller.tell(Outcome::Refused(Failure::Draining));
                 }
                 Err(NoPick::WholeOnly) => {
-                    return call.caller.do_send(Outcome::OnlyWhole(call.first));
+                    return call.caller.tell(Outcome::OnlyWhole(call.first));
                 }
                 Err(reason) => return self.refuse(call, reason, ctx),
             }
@@ -75,7 +75,7 @@ impl Registry {
         let Some(line) = self.directory.entry(tunnel).map(|entry| entry.line.clone()) else {
             return Err(call.refused_by(tunnel, Failure::NoTunnel));
         };
-        if !line.carry.connected() {
+        if !line.carry.is_open() {
             return Err(call.refused_by(tunnel, Failure::NoTunnel));
         }
         let Some(permit) = line.credit.try_take(call.cost()) else {
@@ -95,6 +95,7 @@ impl Registry {
             return Err(call.refused_by(tunnel, failure_of_refusal(reason)));
         }
         self.publish(tunnel);
+        line.gauge.call_started();
         if let Frame::Whole(message) | Frame::Message { message, .. } = &mut call.first {
             message.room.tunnel_queue = Some(permit);
         }
@@ -103,9 +104,9 @@ impl Registry {
         let whole = first.is_last();
         // The tunnel first: once the caller knows it, further frames go to it straight.
         let carry = Carry { request, head, frame: first, opening: Some(caller.clone()) };
-        line.carry.do_send(carry);
+        line.carry.tell(carry);
         let carried = Carried::new(line, home, request);
-        caller.do_send(Outcome::Opened { carried, whole });
+        caller.tell(Outcome::Opened { carried, whole });
         Ok(())
     }
 
@@ -126,7 +127,7 @@ impl Registry {
         if failure == Failure::NoTunnel && found_nobody && self.lets_wait() {
             self.wait(call, ctx);
         } else {
-            call.caller.do_send(Outcome::Refused(self.or_draining(failure)));
+            call.caller.tell(Outcome::Refused(self.or_draining(failure)));
         }
     }
 

@@ -8,6 +8,7 @@ mod waiting;
 use std::time::Duration;
 
 use super::*;
+use crate::actors::mailbox::Post;
 use crate::actors::testing::{
     Peer, SAY, Stage, answer, message, next, pass, probe, registry_settings, settle, text_of,
 };
@@ -163,10 +164,8 @@ async fn losing_a_tunnel_ends_its_calls_at_once_and_only_its_own() {
 #[actix::test]
 async fn a_tunnel_is_announced_only_when_every_registry_has_it() {
     let mut stage = Stage::new();
-    let (died, _) = mpsc::unbounded_channel();
-    // A registry that does not run yet: what it is told waits in its mailbox.
-    let slow = Context::<Registry>::new();
-    stage.registries.push(RegistryHandle(slow.address()));
+    let (handle, slow) = never_scheduled(&stage);
+    stage.registries.push(handle);
     for registry in &stage.registries {
         registry.meet(stage.registries.clone());
     }
@@ -174,7 +173,7 @@ async fn a_tunnel_is_announced_only_when_every_registry_has_it() {
     let mut wire = stage.offer(Peer::default());
     settle().await;
     assert!(wire.opened.try_recv().is_err(), "one registry does not know it");
-    slow.run(Registry::new(WorkerId(1), &registry_settings(&stage.limits), died));
+    slow.run();
     next(&mut wire.opened).await;
     stage.forward_from(1, whole()).opened().await;
 }
@@ -355,7 +354,7 @@ async fn a_call_that_never_reached_its_peer_frees_its_slot_at_once() {
 #[actix::test]
 async fn no_call_goes_down_a_tunnel_before_every_registry_knows_it() {
     let mut stage = Stage::with(2, Limits::default());
-    let (slow, slow_mailbox) = never_scheduled();
+    let (slow, slow_mailbox) = never_scheduled(&stage);
     stage.registries.push(slow);
     for registry in &stage.registries {
         registry.meet(stage.registries.clone());
@@ -376,7 +375,7 @@ async fn no_call_goes_down_a_tunnel_before_every_registry_knows_it() {
 async fn a_tunnel_whose_end_has_reached_only_some_registries_is_no_tunnel_to_the_others() {
     let stage = Stage::with(2, Limits::default());
     let wire = stage.attach(Peer::default()).await;
-    stage.registries[1].0.do_send(DetachTunnel { tunnel: wire.id });
+    stage.registries[1].0.tell(DetachTunnel { tunnel: wire.id });
     settle().await;
     assert_eq!(stage.forward().refused().await, Failure::NoTunnel);
 }
@@ -394,8 +393,22 @@ fn whole() -> Frame<super::super::traffic::Message> {
     Frame::Whole(message("hi"))
 }
 
-/// A registry whose worker is too busy to read its mailbox.
-fn never_scheduled() -> (RegistryHandle, Context<Registry>) {
-    let mailbox = Context::<Registry>::new();
-    (RegistryHandle(mailbox.address()), mailbox)
+/// The registry of worker 1, which is too busy to read its mailbox.
+fn never_scheduled(stage: &Stage) -> (RegistryHandle, Unscheduled) {
+    let (died, _) = mpsc::unbounded_channel();
+    let registry = Registry::new(WorkerId(1), &registry_settings(&stage.limits), died);
+    let mailbox = Context::new();
+    (RegistryHandle(Post::of(&registry, &mailbox)), Unscheduled { registry, mailbox })
+}
+
+/// What it is told waits in its mailbox.
+struct Unscheduled {
+    registry: Registry,
+    mailbox: Context<Registry>,
+}
+
+impl Unscheduled {
+    fn run(self) {
+        self.mailbox.run(self.registry);
+    }
 }

@@ -2,6 +2,7 @@
 
 use actix::prelude::*;
 
+use crate::actors::mailbox::{Mailbox, ring};
 use crate::actors::{now, wait_past};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::failure::Failure;
@@ -10,20 +11,33 @@ use crate::tunnel::id::{MethodPath, RequestId};
 use super::routing::failure_of;
 use super::{ForwardRequest, Inquire, Outcome, Registry};
 
+/// It is time to end the waits that have been long enough.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct EndWaits;
+
 /// What waits.
 #[derive(Debug)]
 pub(super) enum Waiter {
     /// A call with its first frame.
     Call(Box<ForwardRequest>),
     /// A call whose caller has said nothing yet.
-    Silent(Recipient<Outcome>),
+    Silent(Mailbox<Outcome>),
+}
+
+impl Handler<EndWaits> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: EndWaits, ctx: &mut Self::Context) {
+        self.end_waits(ctx);
+    }
 }
 
 impl Waiter {
     fn refuse(self, failure: Failure) {
         match self {
-            Self::Call(call) => call.caller.do_send(Outcome::Refused(failure)),
-            Self::Silent(caller) => caller.do_send(Outcome::Unserved(failure)),
+            Self::Call(call) => call.caller.tell(Outcome::Refused(failure)),
+            Self::Silent(caller) => caller.tell(Outcome::Unserved(failure)),
         }
     }
 }
@@ -37,7 +51,7 @@ impl Registry {
     /// Lets a call wait, if there is room. What other tunnels said to it counts no more: which of
     /// them are there when the wait is over is another matter.
     pub(super) fn wait(&mut self, mut call: ForwardRequest, ctx: &mut Context<Self>) {
-        if !call.caller.connected() {
+        if !call.caller.is_open() {
             // It left while the call was on its way from one worker to another.
             return;
         }
@@ -46,7 +60,7 @@ impl Registry {
         let (request, path, bytes) = (call.request, call.head.path.clone(), call.cost());
         let caller = call.caller.clone();
         if self.admit_waiting(request, path, bytes, end, Waiter::Call(Box::new(call)), ctx) {
-            caller.do_send(Outcome::Waits);
+            caller.tell(Outcome::Waits);
         }
     }
 
@@ -155,6 +169,7 @@ impl Registry {
         if let Some((_, timer)) = self.wait_end.take() {
             ctx.cancel_future(timer);
         }
-        self.wait_end = due.map(|due| (due, ctx.run_later(wait_past(due), Self::end_waits)));
+        let end = |registry: &mut Self, ctx: &mut _| ring(registry, EndWaits, ctx);
+        self.wait_end = due.map(|due| (due, ctx.run_later(wait_past(due), end)));
     }
 }

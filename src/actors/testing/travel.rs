@@ -1,20 +1,27 @@
 //! What travels between the actors, in its simplest form.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{SAY, now};
+use super::{ECHO, SAY, SERIES_MAX, now};
 use crate::actors::answering::{AnswerFrame, AnswerMetadata};
 use crate::actors::traffic::{Ending, Message, Part, RequestHead, Room};
+use crate::observe::tunnels::{About, TunnelGauge, Tunnels};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::answer::{Form, Step};
 use crate::tunnel::code::Code;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::MethodPath;
 use crate::tunnel::limits::Limits;
+
+/// Where a tunnel is counted that nobody watches.
+pub(crate) fn gauge() -> Arc<TunnelGauge> {
+    let tunnels = Arc::new(Tunnels::new(SERIES_MAX));
+    tunnels.watch(About::serving(&[ECHO])).gauge().clone()
+}
 
 pub(crate) fn head() -> RequestHead {
     let path = MethodPath::parse(SAY).expect("a path");

@@ -1,6 +1,7 @@
 //! Frames that come up a tunnel, each handed to who must know of it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::actors::connection::ConnectionHandle;
@@ -8,14 +9,18 @@ use crate::actors::down::Down;
 use crate::actors::now;
 use crate::actors::traffic::Outgoing;
 use crate::grpc::decode::{self, Incoming, Unreadable};
+use crate::grpc::framing::PREFIX_BYTES;
 use crate::grpc::peer_call::PeerCalls;
 use crate::grpc::stream::{MessageStream, Next};
 use crate::grpc::wire::Wire;
 use crate::observe::tally::{Count, count};
+use crate::observe::tunnels::TunnelGauge;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::TunnelId;
 use crate::tunnel::liveness::LastSeen;
 use crate::tunnel::token_bucket::TokenBucket;
+
+use super::seen;
 
 /// So many frames that cannot be read are a program gone wrong, not an accident.
 const UNREADABLE_FRAMES_MAX: usize = 100;
@@ -41,6 +46,7 @@ pub(super) struct Reader {
     pub(super) heard: LastSeen,
     /// Those that may still come.
     pub(super) heartbeats: TokenBucket,
+    pub(super) gauge: Arc<TunnelGauge>,
     pub(super) tunnel: TunnelId,
     pub(super) wire: Rc<Wire>,
     pub(super) unreadable: usize,
@@ -63,14 +69,19 @@ impl Reader {
                     break TunnelEnd::FrameTooLarge { max };
                 }
                 Next::NoRoom => break TunnelEnd::NoRoom,
-                Next::End | Next::CutOff | Next::Broken => break TunnelEnd::PeerLeft,
+                Next::End | Next::CutOff => break TunnelEnd::PeerLeft,
+                Next::Broken(error) if error.is_reset() => break TunnelEnd::PeerLeft,
+                Next::Broken(_) => break TunnelEnd::ConnectionLost,
             }
         };
         self.connection.close(end);
     }
 
     fn take(&mut self, frame: bytes::Bytes) -> Result<(), TunnelEnd> {
-        match decode::incoming(frame) {
+        let (kind, bytes) = (seen::kind(&frame), PREFIX_BYTES + frame.len());
+        let incoming = decode::incoming(frame);
+        self.gauge.came(kind, bytes, seen::call(&incoming));
+        match incoming {
             Ok(incoming) => self.hand_on(incoming),
             Err(unreadable) => self.put_up_with(&unreadable),
         }

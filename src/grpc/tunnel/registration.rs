@@ -28,6 +28,8 @@ pub(super) struct Registration {
     pub(super) services: Vec<ServiceName>,
     /// What it asked for, or its key grants it.
     pub(super) features: Features,
+    /// How large the frame was.
+    pub(super) frame_bytes: usize,
 }
 
 /// Waits for the first frame and judges it.
@@ -45,10 +47,11 @@ pub(super) async fn wait(
         Next::Message { .. } => return Err(TunnelEnd::RegisterFirst),
         Next::TooLarge => return Err(TunnelEnd::FrameTooLarge { max: FRAME_BYTES_MAX }),
         Next::NoRoom => return Err(TunnelEnd::NoRoom),
-        Next::End | Next::CutOff | Next::Broken => return Err(TunnelEnd::PeerLeft),
+        Next::End | Next::CutOff | Next::Broken(_) => return Err(TunnelEnd::PeerLeft),
     };
+    let frame_bytes = frame.len();
     match decode::incoming(frame) {
-        Ok(Incoming::Register(register)) => judge(register, shared, wire),
+        Ok(Incoming::Register(register)) => judge(register, frame_bytes, shared, wire),
         // A key that is not text is a wrong key like any other.
         Err(Unreadable::Register) => Err(TunnelEnd::BadKey),
         Ok(_) | Err(_) => Err(TunnelEnd::RegisterFirst),
@@ -57,6 +60,7 @@ pub(super) async fn wait(
 
 fn judge(
     register: ConnectionRegister,
+    frame_bytes: usize,
     shared: &Shared,
     wire: &Wire,
 ) -> Result<Registration, TunnelEnd> {
@@ -80,7 +84,7 @@ fn judge(
         admission::check_names(&services, &limits, judge).map_err(TunnelEnd::Rejected)?;
     let mut features = Features::asked(&features);
     features.stream |= grant.stream;
-    Ok(Registration { credential, quota: grant.quota.clone(), services, features })
+    Ok(Registration { credential, quota: grant.quota.clone(), services, features, frame_bytes })
 }
 
 /// Whether a key allows a name.

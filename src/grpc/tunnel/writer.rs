@@ -1,5 +1,7 @@
 //! Frames that go down a tunnel, written together and flushed once.
 
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -15,10 +17,14 @@ use crate::grpc::proto::connection_message::MessageType;
 use crate::grpc::proto::connection_status::Status;
 use crate::grpc::proto::{Cancel, ConnectionStatus, Drain, Heartbeat};
 use crate::grpc::{status, stream};
+use crate::observe::ticks::{self, Tick};
+use crate::observe::tunnels::TunnelGauge;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::TunnelId;
 use crate::tunnel::liveness::LastSeen;
+
+use super::seen;
 
 /// Frames are written together up to about this many bytes: two of HTTP/2's default frames.
 const BATCH_BYTES: usize = 32 * 1024;
@@ -33,6 +39,7 @@ pub(super) struct Writer {
     pub(super) tunnel: TunnelId,
     pub(super) workers: usize,
     pub(super) sent: LastSeen,
+    pub(super) gauge: Arc<TunnelGauge>,
 }
 
 /// Why a batch was not written.
@@ -55,7 +62,8 @@ impl Writer {
             match self.write_batch().await {
                 Ok(()) => self.sent.touch(now()),
                 Err(Stopped::Gone) => {
-                    self.connection.close(TunnelEnd::PeerLeft);
+                    let end = how_left(&mut self.stream);
+                    self.connection.close(end);
                     break;
                 }
                 Err(Stopped::Ended { in_frame: cut }) => {
@@ -80,7 +88,7 @@ impl Writer {
     fn say_last_words(&mut self) -> Result<(), h2::Error> {
         let mut out = BytesMut::new();
         while let Some(frame) = self.down.last_word() {
-            self.encode(&frame, &mut out);
+            self.add(&frame, ticks::now(), &mut out);
         }
         if out.is_empty() { Ok(()) } else { self.stream.send_data(out.freeze(), false) }
     }
@@ -89,12 +97,14 @@ impl Writer {
     /// when all of them are on their way.
     async fn write_batch(&mut self) -> Result<(), Stopped> {
         let mut out = BytesMut::with_capacity(1024);
-        let mut rooms = Vec::new();
+        let (mut rooms, mut connects) = (Vec::new(), false);
+        let now = ticks::now();
         self.rules = Rules::under(&self.limits.now(), self.rules.features);
         while out.len() < BATCH_BYTES
             && let Some(frame) = self.down.try_next()
         {
-            let tail = self.encode(&frame, &mut out);
+            let tail = self.add(&frame, now, &mut out);
+            connects |= matches!(frame, Outgoing::Connected);
             rooms.push(frame);
             if let Some(payload) = tail {
                 self.write(out.split().freeze(), false).await?;
@@ -103,14 +113,20 @@ impl Writer {
                 rooms.clear();
             }
         }
-        self.write(out.freeze(), false).await
+        self.write(out.freeze(), false).await?;
+        if connects {
+            self.gauge.is_connected();
+        }
+        Ok(())
     }
 
     async fn write(&mut self, mut data: Bytes, mut in_frame: bool) -> Result<(), Stopped> {
         while !data.is_empty() {
+            let (stream, gauge) = (&mut self.stream, &self.gauge);
+            let allowed = stream::capacity_watched(stream, data.len(), || gauge.stall());
             let allowed = tokio::select! {
                 biased;
-                allowed = stream::capacity(&mut self.stream, data.len()) => allowed,
+                allowed = allowed => allowed,
                 _ = self.down.until_ended() => return Err(Stopped::Ended { in_frame }),
             };
             let allowed = allowed.map_err(|_| Stopped::Gone)?;
@@ -121,7 +137,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends a frame; a large payload comes back, to be written after it.
+    /// Appends a frame and counts it, if it can be written; a large payload comes back, to be written
+    /// after it.
+    fn add(&self, frame: &Outgoing, now: Tick, out: &mut BytesMut) -> Option<Bytes> {
+        let before = out.len();
+        let tail = self.encode(frame, out);
+        let bytes = out.len() - before + tail.as_ref().map_or(0, Bytes::len);
+        if bytes > 0 {
+            let (kind, call) = seen::of_outgoing(frame);
+            self.gauge.went(kind, bytes, call, now);
+        }
+        tail
+    }
+
     fn encode(&self, frame: &Outgoing, out: &mut BytesMut) -> Option<Bytes> {
         match frame {
             Outgoing::Request { request, head, frame } => {
@@ -181,6 +209,14 @@ impl Writer {
             features: self.rules.features.granted(),
             workers: if plain { 0 } else { u32::try_from(self.workers).unwrap_or(u32::MAX) },
         }
+    }
+}
+
+/// How a peer left to which nothing can be written any more.
+fn how_left(stream: &mut SendStream<Bytes>) -> TunnelEnd {
+    match stream.poll_reset(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Err(_)) => TunnelEnd::ConnectionLost,
+        Poll::Ready(Ok(_)) | Poll::Pending => TunnelEnd::PeerLeft,
     }
 }
 

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use adit::app::{Ended, Gateway as App};
 use adit::auth::key::KeyDigest;
 use adit::config::{self, Config};
+use adit::observe::window::Window;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -17,6 +18,7 @@ pub(crate) const KEY: &str = "a-key-for-tests-only-0123456789-0123456789";
 /// A running gateway; it stops when it is dropped.
 pub(crate) struct Gateway {
     pub(crate) addresses: Vec<SocketAddr>,
+    window: Window,
     stop: mpsc::Sender<()>,
     reload: mpsc::Sender<Box<Config>>,
     run: Option<JoinHandle<Ended>>,
@@ -33,15 +35,21 @@ impl Gateway {
         let config = config_with(settings);
         let (stop, stopped) = mpsc::channel(2);
         let (reload, reloads) = mpsc::channel(1);
-        let (up, addresses) = std::sync::mpsc::channel();
+        let (up, started) = std::sync::mpsc::channel();
         let run = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async move {
                 let app = App::start(config).await.unwrap();
-                up.send(app.addresses().to_vec()).unwrap();
+                up.send((app.addresses().to_vec(), app.window())).unwrap();
                 app.run(stopped, reloads).await
             })
         });
-        Self { addresses: addresses.recv().unwrap(), stop, reload, run: Some(run) }
+        let (addresses, window) = started.recv().unwrap();
+        Self { addresses, window, stop, reload, run: Some(run) }
+    }
+
+    /// What it counts of itself.
+    pub(crate) fn window(&self) -> Window {
+        self.window.clone()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -12,7 +12,7 @@ pub(crate) mod stream;
 
 pub(crate) use caller::{Caller, call_whole};
 pub(crate) use gateway::{Gateway, KEY, key};
-pub(crate) use peer::{Peer, error, ok, stream_end, stream_part};
+pub(crate) use peer::{Counted, Peer, error, ok, stream_end, stream_part};
 
 use std::future::Future;
 use std::time::Duration;

@@ -22,6 +22,24 @@ pub(crate) struct Peer {
     begun: bool,
     /// The id that the gateway assigned.
     pub(crate) id: String,
+    /// The whole frames that it has sent.
+    pub(crate) sent: Counted,
+    /// The frames that it has received.
+    pub(crate) received: Counted,
+}
+
+/// Frames, and their bytes with gRPC's prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Counted {
+    fn count(&mut self, frame: &[u8]) {
+        self.frames += 1;
+        self.bytes += 5 + frame.len() as u64;
+    }
 }
 
 impl Peer {
@@ -42,7 +60,9 @@ impl Peer {
             .header("te", "trailers")
             .body(())
             .unwrap();
-        Self { stream: connection.request(request).await, begun: false, id: String::new() }
+        let stream = connection.request(request).await;
+        let (sent, received) = (Counted::default(), Counted::default());
+        Self { stream, begun: false, id: String::new(), sent, received }
     }
 
     pub(crate) async fn register(&mut self, key: &str, services: &[&str], features: &[&str]) {
@@ -65,11 +85,12 @@ impl Peer {
 
     pub(crate) async fn send(&mut self, message: MessageType) {
         let message = ConnectionMessage { message_type: Some(message) };
-        self.stream.send(&message.encode_to_vec(), false).await;
+        self.send_bytes(&message.encode_to_vec()).await;
     }
 
     /// Sends a gRPC message that need not be a frame of the contract.
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.sent.count(bytes);
         self.stream.send_raw(&frame(0, bytes), false).await;
     }
 
@@ -96,15 +117,14 @@ impl Peer {
 
     /// The next frame, whatever it is.
     pub(crate) async fn receive(&mut self) -> MessageType {
-        self.begin().await;
-        let (_, frame) = self.stream.message().await.unwrap().expect("another frame");
-        ConnectionMessage::decode(frame).unwrap().message_type.unwrap()
+        self.try_receive().await.expect("another frame")
     }
 
     /// The next frame; `None` at their end.
     pub(crate) async fn try_receive(&mut self) -> Option<MessageType> {
         self.begin().await;
         let (_, frame) = self.stream.message().await.unwrap()?;
+        self.received.count(&frame);
         ConnectionMessage::decode(frame).unwrap().message_type
     }
 

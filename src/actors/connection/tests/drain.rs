@@ -30,7 +30,7 @@ async fn a_tunnel_that_drains_waits_for_the_calls_of_its_peer_and_for_what_is_no
     assert_eq!(tunnel.down.ended(), None);
 
     drop(own_call);
-    tunnel.connection.0.do_send(Beat);
+    tunnel.connection.0.tell(Beat);
     pass(Duration::from_secs(5)).await;
     assert_eq!(tunnel.down.ended(), None, "a heartbeat is not written");
     assert!(matches!(tunnel.next().await, Outgoing::Heartbeat));

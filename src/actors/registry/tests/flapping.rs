@@ -33,7 +33,7 @@ impl Handler<Look> for Registry {
 
 async fn held(registry: &RegistryHandle) -> Held {
     let (seen, mut held) = mpsc::unbounded_channel();
-    registry.0.do_send(Look(seen));
+    registry.0.uncounted().do_send(Look(seen));
     next(&mut held).await
 }
 

@@ -279,7 +279,7 @@ async fn who_speaks_while_it_waits_waits_no_longer_than_it_would_have() {
 #[actix::test]
 async fn a_call_that_comes_to_wait_after_its_caller_left_is_withdrawn_then() {
     let mut stage = Stage::where_calls_wait(1, Limits::default(), WAIT);
-    let (slow, mailbox) = never_scheduled();
+    let (slow, mailbox) = never_scheduled(&stage);
     stage.registries.push(slow);
     stage.registry().meet(stage.registries.clone());
     let wire = stage.offer(Peer { worker: 1, ..Peer::default() });
@@ -296,8 +296,7 @@ async fn a_call_that_comes_to_wait_after_its_caller_left_is_withdrawn_then() {
     stage.registry().tunnel_closed(wire.id);
     settle().await;
     let (waited, before) = (counted(Count::CallWaited), tokio::time::Instant::now());
-    let (died, _) = mpsc::unbounded_channel();
-    mailbox.run(Registry::new(WorkerId(1), &registry_settings(&stage.limits), died));
+    mailbox.run();
     caller.is_over().await;
     assert!(counted(Count::CallWaited) > waited);
     assert_eq!(before.elapsed(), Duration::ZERO);
