@@ -9,6 +9,7 @@ pub mod tree;
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::str::FromStr;
 
 /// The name of a topic that something is published under. Has no wildcards.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +65,11 @@ impl TopicName {
 }
 
 impl TopicPattern {
+    /// The pattern that means every topic.
+    pub fn all() -> Self {
+        Self("#".to_owned())
+    }
+
     /// A pattern of at most `bytes_max` bytes.
     ///
     /// # Errors
@@ -93,12 +99,13 @@ impl TopicPattern {
     ///
     /// What is not seen to be covered is not: then the key has to say it more plainly.
     pub fn covers(&self, other: &Self) -> bool {
-        covers(&in_order(self.words()), &in_order(other.words()))
+        // Most scopes are this one.
+        self.0 == "#" || covers(&in_order(self.words()), &in_order(other.words()))
     }
 
     /// Whether the name is meant.
     pub fn matches(&self, name: &TopicName) -> bool {
-        self.covers(&Self(name.0.clone()))
+        self.0 == "#" || covers(&in_order(self.words()), &in_order(name.words()))
     }
 }
 
@@ -169,6 +176,15 @@ fn check(text: &str, bytes_max: usize) -> Result<(), BadTopic> {
         return Err(BadTopic::EmptyWord);
     }
     Ok(())
+}
+
+impl FromStr for TopicPattern {
+    type Err = BadTopic;
+
+    /// A pattern of any length.
+    fn from_str(text: &str) -> Result<Self, BadTopic> {
+        Self::parse(text, usize::MAX)
+    }
 }
 
 impl Borrow<str> for TopicPattern {

@@ -22,7 +22,7 @@ pub struct EventQueue<E> {
     room: Room,
     /// Dropped since the last event that found room, by topic.
     dropped: BTreeMap<Box<str>, u64>,
-    /// When the first of those was dropped.
+    /// When the first event was dropped since one was last taken or found room.
     full_since: Option<Instant>,
 }
 
@@ -96,6 +96,7 @@ impl<E> EventQueue<E> {
             Entry::Event { event, bytes } => {
                 self.events -= 1;
                 self.bytes -= bytes;
+                self.full_since = None;
                 Some(Heard::Event(event))
             }
             Entry::Gap(gap) => Some(Heard::Gap(gap)),
@@ -117,7 +118,7 @@ impl<E> EventQueue<E> {
         self.bytes
     }
 
-    /// Whether there has been no room for so long: every event since then was dropped.
+    /// Whether there has been no room for so long, and nothing was taken.
     pub fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
         self.full_since.is_some_and(|since| now.saturating_duration_since(since) >= patience)
     }
@@ -194,6 +195,15 @@ mod tests {
         queue.pop();
         assert!(queue.push("a", (), 1, start + minute));
         assert!(!queue.is_stuck(start + minute * 2, minute), "it has moved");
+    }
+
+    #[test]
+    fn a_subscriber_that_takes_what_waited_is_not_stuck_though_nothing_new_comes() {
+        let (mut queue, start) = (EventQueue::new(ROOM), Instant::now());
+        let minute = Duration::from_mins(1);
+        assert!(queue.push("a", (), 10, start) && !queue.push("a", (), 1, start));
+        queue.pop();
+        assert!(!queue.is_stuck(start + minute, minute));
     }
 
     #[test]
