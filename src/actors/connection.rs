@@ -23,17 +23,20 @@ use crate::tunnel::outbox::Withdrawn;
 use crate::tunnel::quota::KeyQuota;
 
 use super::answering::{AnswerFrame, Answering};
+use super::bus::SubscriptionEnded;
 use super::credit::Credit;
 use super::down::Down;
-use super::farewell::count_panic;
+use super::event::Published;
 use super::heartbeat::{Beat, HeartbeatHandle, Watch};
 use super::live::LiveLimits;
 use super::mailbox::{Post, Watched, ring, watched};
 use super::registry::{
     CallFailed, CallLeft, Carry, CloseTunnel, DrainTunnel, ForwardResponse, Line, OfferTunnel,
-    RegistryHandle, TakeBack, TunnelOpened,
+    RegistryHandle, TunnelOpened,
 };
 use super::traffic::{Outgoing, Part};
+
+use farewell::Farewell;
 
 /// How often a tunnel that drains looks whether it is idle.
 const IDLE_LOOK: Duration = Duration::from_millis(20);
@@ -204,47 +207,11 @@ watched!(
     Connection is Connection,
     told: [
         Answered, AnswerUnreadable, Undeliverable, PeerDrains, TunnelOpened, Carry, CallLeft, Beat,
-        DrainTunnel, CloseTunnel,
+        DrainTunnel, CloseTunnel, SubscriptionEnded, Published,
     ],
     asked: [],
     timers: [LookIfIdle],
 );
-
-/// Says that a tunnel is gone: to the registries, and to the task that writes to its peer.
-#[derive(Debug)]
-struct Farewell {
-    /// The registry of worker 0, which tells all the others.
-    first_registry: RegistryHandle,
-    /// The registry that owns the tunnel's calls.
-    registry: RegistryHandle,
-    tunnel: TunnelId,
-    down: Down,
-}
-
-impl Farewell {
-    /// Ends the way down. Calls that the peer never saw go back to be put through to another; says
-    /// which.
-    fn end(&self, end: TunnelEnd) -> Vec<RequestId> {
-        let mut given_back = Vec::new();
-        for (request, frame) in self.down.end(end) {
-            if let Outgoing::Request { head, frame: first, .. } = frame {
-                let tunnel = self.tunnel;
-                self.registry.take_back(TakeBack { request, tunnel, head, first });
-                given_back.push(request);
-            }
-        }
-        given_back
-    }
-}
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        count_panic();
-        // Whoever closes a tunnel gives the reason before the actor stops; nobody did.
-        self.end(TunnelEnd::Panic);
-        self.first_registry.tunnel_closed(self.tunnel);
-    }
-}
 
 impl Connection {
     fn open(opening: Opening, surroundings: Surroundings) -> Post<Self> {
@@ -379,6 +346,7 @@ impl Handler<TunnelOpened> for Connection {
             tunnel: self.tunnel,
             heard: self.heard.clone(),
             sent: self.sent.clone(),
+            lane: self.down.lane().clone(),
             beat: Post::of(self, ctx).mailbox(),
             close: Post::of(self, ctx).mailbox(),
         });
@@ -513,5 +481,7 @@ impl Handler<CloseTunnel> for Connection {
     }
 }
 
+mod events;
+mod farewell;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@ use crate::tunnel::admission::Rejection;
 use crate::tunnel::code::Code;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
+use crate::tunnel::topic::BadTopic;
+use crate::tunnel::topic::refusal::EventRefusal;
 
 /// The trailer that tells the gateway's own status from a service's.
 pub const REASON: HeaderName = HeaderName::from_static("x-gateway-error");
@@ -84,6 +86,7 @@ pub fn of_tunnel_end(end: &TunnelEnd) -> (Code, &'static str) {
         TunnelEnd::NoRoom => (Code::RESOURCE_EXHAUSTED, "queue_full"),
         TunnelEnd::TooManyHeartbeats => (Code::RESOURCE_EXHAUSTED, "rate_limited"),
         TunnelEnd::FrameTooLarge { .. } => (Code::RESOURCE_EXHAUSTED, "message_too_large"),
+        TunnelEnd::SlowConsumer => (Code::RESOURCE_EXHAUSTED, "slow_consumer"),
         TunnelEnd::Draining => (Code::UNAVAILABLE, "draining"),
         TunnelEnd::Panic => (Code::INTERNAL, "panic"),
     }
@@ -109,9 +112,36 @@ pub fn of_disconnect(end: &TunnelEnd) -> &'static str {
         TunnelEnd::NoRoom => "queue_full",
         TunnelEnd::TooManyHeartbeats => "rate_limited",
         TunnelEnd::Rejected(_) => "rejected",
+        TunnelEnd::SlowConsumer => "slow_consumer",
         TunnelEnd::Draining => "draining",
         TunnelEnd::Panic => "panic",
     }
+}
+
+/// The code and the reason of what is refused of events, as peers are told them in frames: another
+/// closed set.
+fn of_event_refusal(why: &EventRefusal) -> (&'static str, &'static str) {
+    match why {
+        EventRefusal::BadTopic(BadTopic::Reserved) | EventRefusal::OutOfScope => {
+            ("PERMISSION_DENIED", "scope")
+        }
+        EventRefusal::BadTopic(_) | EventRefusal::BadId { .. } | EventRefusal::NotText => {
+            ("INVALID_ARGUMENT", "bad_event")
+        }
+        EventRefusal::SubscriptionsPerTunnel { .. } | EventRefusal::Topics { .. } => {
+            ("RESOURCE_EXHAUSTED", "topic_limit")
+        }
+        EventRefusal::TooLarge { .. } => ("RESOURCE_EXHAUSTED", "message_too_large"),
+        EventRefusal::MetadataTooLarge => ("RESOURCE_EXHAUSTED", "metadata_too_large"),
+        EventRefusal::NoRoom | EventRefusal::NoneHadRoom => ("RESOURCE_EXHAUSTED", "queue_full"),
+        EventRefusal::Lost => ("INTERNAL", "panic"),
+    }
+}
+
+/// What a peer is told of an event or a subscription that is refused.
+pub fn event_refusal(why: &EventRefusal, topic: &str) -> String {
+    let (code, reason) = of_event_refusal(why);
+    format!("{code} {reason}: topic \"{topic}\": {why}")
 }
 
 fn of_rejection(rejection: &Rejection) -> (Code, &'static str) {
@@ -239,6 +269,7 @@ mod tests {
             (TunnelEnd::NoRoom, "queue_full"),
             (TunnelEnd::BadFrames, "protocol"),
             (TunnelEnd::TooManyHeartbeats, "rate_limited"),
+            (TunnelEnd::SlowConsumer, "slow_consumer"),
             (TunnelEnd::Draining, "draining"),
             (TunnelEnd::Panic, "panic"),
         ];

@@ -6,5 +6,6 @@ pub mod histogram;
 pub mod log;
 pub mod tally;
 pub mod ticks;
+pub mod topics;
 pub mod tunnels;
 pub mod window;

@@ -1,15 +1,21 @@
 //! Names of topics, and patterns of them: words between dots.
 //!
 //! In a pattern `*` stands for exactly one word and `#` for any number of words, none included: what
-//! RabbitMQ's topic exchanges mean by them.
+//! the topic exchanges of `RabbitMQ` mean by them.
 
+pub mod directory;
+pub mod duplicates;
 pub mod history;
 pub mod queue;
+pub mod refusal;
 pub mod tree;
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+
+/// The first word of names that only the gateway uses.
+const RESERVED: &str = "adit";
 
 /// The name of a topic that something is published under. Has no wildcards.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +41,8 @@ pub enum BadTopic {
     NotVisible,
     /// A name has a wildcard.
     Wildcard,
+    /// A name begins with the word that names of the gateway's own begin with.
+    Reserved,
     /// A pattern has a wildcard that is only a part of a word.
     PartOfWord,
 }
@@ -49,6 +57,9 @@ impl TopicName {
         check(text, bytes_max)?;
         if text.contains(['*', '#']) {
             return Err(BadTopic::Wildcard);
+        }
+        if text.split('.').next() == Some(RESERVED) {
+            return Err(BadTopic::Reserved);
         }
         Ok(Self(text.to_owned()))
     }
@@ -213,6 +224,7 @@ impl fmt::Display for BadTopic {
             Self::EmptyWord => f.write_str("between two dots of a topic there is a word"),
             Self::NotVisible => f.write_str("a topic has no spaces and no control characters"),
             Self::Wildcard => f.write_str("what is published has a name without * and #"),
+            Self::Reserved => f.write_str("names that begin with `adit` are the gateway's own"),
             Self::PartOfWord => f.write_str("* and # stand for whole words"),
         }
     }
@@ -239,6 +251,7 @@ mod tests {
         for bad in ["*", "a.#", "a*"] {
             assert_eq!(name(bad), Err(BadTopic::Wildcard), "{bad}");
         }
+        assert_eq!((name("adit.gap"), name("adits.a")), (Err(BadTopic::Reserved), Ok(())));
     }
 
     #[test]

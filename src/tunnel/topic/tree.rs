@@ -49,16 +49,22 @@ impl<V> TopicTree<V> {
 
     /// Adds a pattern, or gives one that is there something else; returns what it had.
     pub fn insert(&mut self, pattern: &TopicPattern, value: V) -> Option<V> {
-        let mut place = ROOT;
-        for word in pattern.words() {
-            place = match self.nodes[place].words.get(word) {
-                Some(next) => *next,
-                None => self.grow(place, word),
-            };
-        }
+        let place = self.reserve(pattern);
         let before = self.nodes[place].value.replace(value);
         self.patterns += usize::from(before.is_none());
         before
+    }
+
+    /// What a pattern has, to be changed; `new` if it is not there yet.
+    pub fn get_or_insert_with(
+        &mut self,
+        pattern: &TopicPattern,
+        new: impl FnOnce() -> V,
+    ) -> &mut V {
+        let place = self.reserve(pattern);
+        let value = &mut self.nodes[place].value;
+        self.patterns += usize::from(value.is_none());
+        value.get_or_insert_with(new)
     }
 
     /// What a pattern has.
@@ -138,17 +144,26 @@ impl<V> TopicTree<V> {
         Some(place)
     }
 
+    /// The node of a pattern that will have something.
+    fn reserve(&mut self, pattern: &TopicPattern) -> usize {
+        let mut place = ROOT;
+        for word in pattern.words() {
+            place = match self.nodes[place].words.get(word) {
+                Some(next) => *next,
+                None => self.grow(place, word),
+            };
+        }
+        place
+    }
+
     fn grow(&mut self, parent: usize, word: &str) -> usize {
         let node = Node::new(parent);
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.nodes[place] = node;
-                place
-            }
-            None => {
-                self.nodes.push(node);
-                self.nodes.len() - 1
-            }
+        let place = if let Some(place) = self.free.pop() {
+            self.nodes[place] = node;
+            place
+        } else {
+            self.nodes.push(node);
+            self.nodes.len() - 1
         };
         self.nodes[parent].words.insert(word.into(), place);
         place
@@ -207,7 +222,7 @@ mod tests {
     }
 
     proptest! {
-        /// The tree after any changes finds exactly what a slow reading of RabbitMQ's rules does.
+        /// The tree after any changes finds exactly what a slow reading of `RabbitMQ`'s rules does.
         #[test]
         fn it_finds_what_the_slow_matcher_finds(
             changes in prop::collection::vec((any::<bool>(), words(true)), 0..60),
@@ -251,7 +266,7 @@ mod tests {
         }
     }
 
-    /// RabbitMQ's meaning, one word after the other, every way tried.
+    /// `RabbitMQ`'s meaning, one word after the other, every way tried.
     fn slow(pattern: &[&str], name: &[&str]) -> bool {
         match (pattern.split_first(), name.split_first()) {
             (None, rest) => rest.is_none(),
