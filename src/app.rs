@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use actix_rt::Arbiter;
 use tokio::net::TcpListener;
@@ -15,6 +16,7 @@ use crate::actors::bus::{self, BusHandle};
 use crate::actors::entry::EntryHandle;
 use crate::actors::registry::{self, Drain, Reconfigure, RegistryHandle};
 use crate::actors::worker::{self, Worker};
+use crate::admin::{self, Admin, Bound, Facts, Probe, Run};
 use crate::config::{Config, Listener};
 use crate::grpc::listener::{self, ARRIVALS_WAITING_MAX, Arrival};
 use crate::grpc::wire::{Phase, Roles};
@@ -41,7 +43,9 @@ pub struct Gateway {
     phase: watch::Sender<Phase>,
     died: mpsc::UnboundedReceiver<&'static str>,
     in_force: InForce,
+    run: Arc<Run>,
     window: Window,
+    admin: Option<Admin>,
 }
 
 /// What the gateway is asked to do while it is up. Sent once, it drains; twice, it stops at once.
@@ -72,6 +76,8 @@ pub enum StartError {
     },
     /// A worker did not come up.
     Worker,
+    /// The metrics listener did not come up.
+    Metrics(io::Error),
 }
 
 /// What the main thread keeps of a worker.
@@ -91,6 +97,7 @@ impl Gateway {
     /// When an address cannot be listened on or a worker does not come up.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let listeners = bind(&config.listeners).await?;
+        let watched = bind_metrics(&config.metrics)?;
         let addresses = listeners.iter().map(|bound| bound.address).collect();
         watch(&listeners);
         let (phase, phase_seen) = watch::channel(Phase::Serving);
@@ -119,7 +126,7 @@ impl Gateway {
         let workers = start_workers(count, &registries, &buses, &settings, &wire).await?;
         let acceptors = listeners
             .into_iter()
-            .map(|Bound { socket, roles, tls, .. }| {
+            .map(|Open { socket, roles, tls, .. }| {
                 let workers = workers.iter().map(|worker| worker.arrivals.clone()).collect();
                 actix_rt::spawn(listener::accept(
                     socket,
@@ -130,7 +137,14 @@ impl Gateway {
                 ))
             })
             .collect();
-        Ok(Self { addresses, workers, acceptors, phase, died, in_force, window })
+        let run = Arc::new(Run::new(admin_view(&in_force.config)));
+        let admin = start_metrics(watched, &in_force.config.metrics, &window, &workers, &run)?;
+        Ok(Self { addresses, workers, acceptors, phase, died, in_force, run, window, admin })
+    }
+
+    /// Where the metrics listener is, if there is one.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// The addresses listened on, in the order of the configuration.
@@ -175,6 +189,7 @@ impl Gateway {
             Err(error) => return reload::refused(&error),
         };
         count(Count::ConfigApplied);
+        self.run.reconfigured(admin_view(&self.in_force.config));
         for worker in &self.workers {
             worker.registry.reconfigure(self.in_force.routing());
         }
@@ -193,6 +208,7 @@ impl Gateway {
             acceptor.abort();
         }
         let grace = self.in_force.config.drain_grace;
+        self.run.drains();
         self.phase.send_replace(Phase::Draining);
         for worker in &self.workers {
             worker.entry.drain().await;
@@ -228,14 +244,14 @@ async fn empty(allowance: &Allowance, patience: Duration) -> bool {
 }
 
 /// A listener that is open.
-struct Bound {
+struct Open {
     socket: TcpListener,
     roles: Roles,
     tls: Option<Credentials>,
     address: SocketAddr,
 }
 
-async fn bind(listeners: &[Listener]) -> Result<Vec<Bound>, StartError> {
+async fn bind(listeners: &[Listener]) -> Result<Vec<Open>, StartError> {
     let mut bound = Vec::with_capacity(listeners.len());
     for listener in listeners {
         let Listener { address, callers, tunnels, health, reflection, tls } = listener.clone();
@@ -243,13 +259,55 @@ async fn bind(listeners: &[Listener]) -> Result<Vec<Bound>, StartError> {
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let roles = Roles { callers, tunnels, health, reflection };
-        bound.push(Bound { socket, roles, tls, address });
+        bound.push(Open { socket, roles, tls, address });
     }
     Ok(bound)
 }
 
+/// Takes the address of the metrics listener, if there is to be one.
+fn bind_metrics(settings: &admin::Settings) -> Result<Option<Bound>, StartError> {
+    let Some(address) = settings.address else { return Ok(None) };
+    let bound = Bound::bind(address);
+    bound.map(Some).map_err(|source| StartError::Bind { address, source })
+}
+
+/// Serves there.
+fn start_metrics(
+    bound: Option<Bound>,
+    settings: &admin::Settings,
+    window: &Window,
+    workers: &[WorkerHandle],
+    run: &Arc<Run>,
+) -> Result<Option<Admin>, StartError> {
+    let Some(bound) = bound else { return Ok(None) };
+    let arbiters = workers.iter().map(|worker| probe(&worker.arbiter)).collect();
+    let facts = Facts { window: window.clone(), arbiters, run: run.clone() };
+    bound.serve(settings, facts).map(Some).map_err(StartError::Metrics)
+}
+
+/// Asks an arbiter for a sign of life.
+fn probe(arbiter: &Arbiter) -> Probe {
+    let arbiter = arbiter.handle();
+    Probe::new(move |alive| {
+        // One that has ended drops the sender, which is no sign of life.
+        arbiter.spawn_fn(move || {
+            // Who asked may have lost its patience.
+            let _ = alive.send(());
+        });
+    })
+}
+
+/// What the metrics listener shows of a configuration that comes into force now.
+fn admin_view(config: &Config) -> admin::InForce {
+    admin::InForce {
+        configuration: config.shown.clone(),
+        limits: config.limits_in_numbers(),
+        since: SystemTime::now(),
+    }
+}
+
 /// Watches the files of the listeners' certificates from now on.
-fn watch(listeners: &[Bound]) {
+fn watch(listeners: &[Open]) {
     for credentials in listeners.iter().filter_map(|bound| bound.tls.as_ref()) {
         for warning in credentials.warnings() {
             log::warn!("{warning}");
@@ -325,6 +383,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::Worker => f.write_str("a worker did not start"),
+            Self::Metrics(source) => write!(f, "the metrics listener did not start: {source}"),
         }
     }
 }
@@ -332,7 +391,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Bind { source, .. } => Some(source),
+            Self::Bind { source, .. } | Self::Metrics(source) => Some(source),
             Self::Worker => None,
         }
     }

@@ -1,5 +1,15 @@
 //! The command line: what can be asked for, and the commands that start no gateway.
 
+pub(crate) mod actors;
+mod client;
+pub(crate) mod connections;
+mod query;
+pub(crate) mod services;
+pub(crate) mod status;
+mod table;
+mod watching;
+mod words;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +19,7 @@ use adit::auth::key::ApiKey;
 use adit::config::{self, ConfigError, Environment, Explained, KEY_VARIABLE, KEY_VARIABLE_ID};
 use adit::observe::log;
 use clap::{Parser, Subcommand};
+use watching::Watching;
 
 /// A gateway for gRPC services that cannot be dialled.
 #[derive(Debug, Parser)]
@@ -38,6 +49,14 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Show a running gateway at a glance.
+    Status(Watching),
+    /// Show the actors of a running gateway, those that are stuck first.
+    Actors(actors::Asked),
+    /// Show the tunnels of a running gateway, or one of them with its last frames.
+    Connections(connections::Asked),
+    /// Show the services of a running gateway, and how their calls go.
+    Services(Watching),
 }
 
 #[derive(Debug, clap::Args)]

@@ -17,6 +17,7 @@ use crate::grpc::door::Door;
 use crate::grpc::keepalive::Keepalive;
 use crate::grpc::wire::{Phase, Wire};
 use crate::observe;
+use crate::observe::calls::CallCounter;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::id::ServiceName;
 
@@ -44,6 +45,7 @@ pub(crate) struct WireSettings {
     keys: watch::Receiver<Arc<Keyring>>,
     guesses: Arc<Mutex<Guesses>>,
     require_caller_key: bool,
+    request_ids: bool,
     affinities: watch::Receiver<Arc<Affinities>>,
     keepalive: Keepalive,
     age: ConnectionAge,
@@ -55,8 +57,11 @@ pub(crate) struct WireSettings {
 impl WireSettings {
     /// The wire of one worker.
     pub(crate) fn of(self, worker: Worker) -> Wire {
+        let calls = CallCounter::new(worker.window.calls.clone(), worker.id.0);
         Wire {
             worker,
+            calls,
+            request_ids: self.request_ids,
             keys: self.keys,
             guesses: self.guesses,
             require_caller_key: self.require_caller_key,
@@ -74,6 +79,7 @@ impl InForce {
     /// Puts the first configuration in force.
     pub(crate) fn new(config: Config) -> Self {
         warn_of_expired(&config.keys);
+        observe::log::access::set(config.access_log);
         let limits = &config.limits;
         let connections = Allowance::new(limits.connections_max);
         Self {
@@ -96,6 +102,7 @@ impl InForce {
             affinities: self.affinities.subscribe(),
             guesses: self.guesses.clone(),
             require_caller_key: self.config.require_caller_key,
+            request_ids: self.config.request_ids,
             keepalive: self.config.keepalive,
             age: self.config.connection_age,
             phase,
@@ -121,7 +128,8 @@ impl InForce {
     pub(crate) fn apply(&mut self, next: Config) -> Result<Vec<&'static str>, ConfigError> {
         let (changed, restart) = self.config.changed_to(next)?;
         self.config = changed;
-        let Config { keys, affinities, limits, log_level, listeners, .. } = &self.config;
+        let Config { keys, affinities, limits, log_level, access_log, listeners, .. } =
+            &self.config;
         self.keys.send_replace(Arc::new(keys.clone()));
         self.affinities.send_replace(Arc::new(affinities.clone()));
         self.calls.resize(limits.calls_max);
@@ -133,6 +141,7 @@ impl InForce {
         guesses.unwrap_or_else(PoisonError::into_inner).resize(limits.bad_keys_per_minute_max);
         self.limits.replace(limits.clone());
         observe::log::set_level(*log_level);
+        observe::log::access::set(*access_log);
         for credentials in listeners.iter().filter_map(|listener| listener.tls.clone()) {
             // The files may be on a slow disk, and the sockets are accepted on this thread.
             tokio::task::spawn_blocking(move || credentials.look());

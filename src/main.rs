@@ -31,6 +31,10 @@ fn main() -> ExitCode {
         Some(Command::Check(file)) => cli::check(&file.path),
         Some(Command::Config { file, view }) => cli::show(&file.path, &view),
         Some(Command::Key { command: KeyCommand::New { id } }) => cli::new_key(&id),
+        Some(Command::Status(watching)) => cli::status::run(&watching),
+        Some(Command::Actors(asked)) => cli::actors::run(&asked),
+        Some(Command::Connections(asked)) => cli::connections::run(&asked),
+        Some(Command::Services(watching)) => cli::services::run(&watching),
     };
     let code = done.unwrap_or_else(|problem| {
         observe::log::say(&problem);
@@ -74,6 +78,9 @@ fn serve(path: &Path) -> Result<ExitCode, String> {
 fn announce(gateway: &Gateway, run_key: Option<&ApiKey>) {
     for address in gateway.addresses() {
         log::info!("listening: address={address}");
+    }
+    if let Some(address) = gateway.metrics_address() {
+        log::info!("metrics: address=http://{address}/");
     }
     if let Some(key) = run_key {
         observe::log::say(&format!(

@@ -16,7 +16,7 @@ use source::{
 };
 
 /// The layers, and what of the crate each may use. Files beside `lib.rs` join them and may use all.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("tunnel", &["tunnel"]),
     ("observe", &["observe"]),
     ("auth", &["auth", "tunnel"]),
@@ -24,6 +24,8 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("actors", &["actors", "observe", "tunnel"]),
     ("grpc", &["grpc", "actors", "auth", "observe", "tls", "tunnel"]),
     ("admin", &["admin", "auth", "observe"]),
+    // Of the binary, not of the library.
+    ("cli", &["cli", "config", "observe"]),
     // It knows the settings of each part; no part knows it.
     (
         "config",
@@ -36,14 +38,20 @@ const LAYERS: [(&str, &[&str]); 8] = [
             "grpc::affinity::Affinities",
             "grpc::age::ConnectionAge",
             "grpc::keepalive::Keepalive",
+            "observe::log::access",
         ],
     ),
 ];
 
 /// Where a library stays; one that is not listed goes by what its name has before the first `_`.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("tonic", &["src/grpc/"]),
-    ("hyper", &["src/grpc/"]),
+    ("hyper", &["src/grpc/", "src/admin/", "src/cli/"]),
+    ("http_body_util", &["src/cli/"]),
+    ("comfy_table", &["src/cli/"]),
+    ("terminal_size", &["src/cli/"]),
+    ("axum", &["src/admin/"]),
+    ("prometheus", &["src/admin/"]),
     ("h2", &["src/grpc/"]),
     ("prost", &["src/grpc/"]),
     ("tokio_rustls", &["src/tls/"]),

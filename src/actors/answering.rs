@@ -5,6 +5,7 @@
 
 use http::HeaderMap;
 
+use crate::observe::ticks::Tick;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::answer::{Answer, Progress, Step};
 use crate::tunnel::code::Code;
@@ -36,6 +37,8 @@ pub struct AnswerFrame {
     pub message: String,
     /// The metadata that came with it.
     pub metadata: AnswerMetadata,
+    /// When it was read.
+    pub heard: Tick,
 }
 
 /// Metadata of one frame.
@@ -93,7 +96,7 @@ impl Answering {
         frame: AnswerFrame,
         tunnel_buffer: &Allowance,
     ) -> Result<Option<Box<Part>>, Failure> {
-        let AnswerFrame { step, wire_bytes, compressed, message: status, metadata } = frame;
+        let AnswerFrame { step, wire_bytes, compressed, message: status, metadata, heard } = frame;
         let Progress { first, message, end } = self.answer.step(step)?;
         let mut room = self.take_room(wire_bytes + MESSAGE_OVERHEAD_BYTES, tunnel_buffer)?;
         let bare_error = message.is_none() && end.is_some_and(|code| code != Code::OK);
@@ -109,7 +112,7 @@ impl Answering {
         let headers = headers.filter(|map| message.is_some() || !map.is_empty());
         let ending = end.map(|code| Ending::Answered { code, message: status, trailers });
         let nothing = headers.is_none() && message.is_none() && ending.is_none();
-        Ok((!nothing).then(|| Box::new(Part { headers, message, ending, slot: None })))
+        Ok((!nothing).then(|| Box::new(Part { headers, message, ending, slot: None, heard })))
     }
 
     /// Room in the buffers. A caller's connection that holds some already may not have more than it
@@ -286,6 +289,7 @@ mod tests {
             compressed: false,
             message: String::new(),
             metadata: AnswerMetadata::Classic(headers.collect()),
+            heard: Tick::default(),
         }
     }
 }

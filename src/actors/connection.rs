@@ -3,6 +3,9 @@
 //! It never decides who serves what. It starts when a peer has registered, lives on the worker of
 //! the tunnel's socket, ends with the stream, and says goodbye by dropping its farewell.
 
+mod events;
+mod farewell;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -175,6 +178,13 @@ impl ConnectionHandle {
     /// Ends the tunnel.
     pub fn close(&self, end: TunnelEnd) {
         self.0.tell(CloseTunnel(end));
+    }
+
+    /// The task of its wire is gone. Mostly the connection has ended before, and needs no word.
+    pub fn abandoned(&self) {
+        if self.0.is_open() {
+            self.close(TunnelEnd::Panic);
+        }
     }
 
     #[cfg(test)]
@@ -481,7 +491,5 @@ impl Handler<CloseTunnel> for Connection {
     }
 }
 
-mod events;
-mod farewell;
 #[cfg(test)]
 mod tests;

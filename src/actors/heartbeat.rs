@@ -63,10 +63,14 @@ impl HeartbeatHandle {
         arbiter: &Arc<Arbiter>,
         died: mpsc::UnboundedSender<&'static str>,
     ) -> Self {
-        let _farewell = PermanentFarewell { kind: "heartbeat", died };
-        let presence = arbiter.enter(Heartbeat::ROLE, None);
-        let watched = Vec::new();
-        Self(Post::start(Heartbeat { patience, registry, watched, _farewell, presence }))
+        let farewell = PermanentFarewell { kind: "heartbeat", died };
+        Self(Post::start(Heartbeat {
+            patience,
+            registry,
+            watched: Vec::new(),
+            _farewell: farewell,
+            presence: arbiter.enter(Heartbeat::ROLE, None),
+        }))
     }
 
     /// Watches a tunnel.

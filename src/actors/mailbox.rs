@@ -85,6 +85,11 @@ impl<A: Watched> Post<A> {
         self.0.tell(message);
     }
 
+    /// Whether the actor is there.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.gauge.is_alive()
+    }
+
     /// Sends a question; `None` when nobody is left to answer it. It does not go without being
     /// awaited, and once gone is handled even if the asker is gone.
     pub(super) async fn ask<M>(&self, question: M) -> Option<M::Result>

@@ -190,7 +190,7 @@ impl Pending {
         surroundings: Surroundings,
     ) {
         Self::create(|ctx| {
-            let request = RequestId::random();
+            let request = head.request;
             let presence = surroundings.arbiter.enter(Self::ROLE, Some(request.uuid()));
             let mut pending = Self {
                 request,

@@ -21,6 +21,7 @@ use std::time::Instant;
 use actix::prelude::*;
 use tokio::sync::{mpsc, watch};
 
+use crate::observe::calls::Calls;
 use crate::observe::cast::Presence;
 use crate::observe::tally::{Count, count};
 use crate::observe::tunnels::State;
@@ -62,6 +63,8 @@ pub struct Registry {
     /// Kept by registry 0: what to count out when a tunnel goes.
     admitted: HashMap<TunnelId, (Arc<Line>, Vec<ServiceName>)>,
     limits: LiveLimits,
+    /// Told by registry 0 which names are served, and how they are matched.
+    counted: Arc<Calls>,
     /// Told of each change in which tunnels there are and which of them may be chosen.
     changes: watch::Sender<()>,
     /// The calls that wait here for a tunnel, and when the first of them will have waited enough.
@@ -102,8 +105,10 @@ impl Registry {
     ) -> Self {
         let Settings { routing, limits: live, declared, waiting_room, window } = settings;
         let limits = live.now();
+        settings.window.calls.match_unqualified(routing.match_unqualified);
         Self {
             worker,
+            counted: settings.window.calls.clone(),
             directory: Directory::new(
                 worker,
                 *routing,
@@ -198,6 +203,7 @@ impl Handler<Reconfigure> for Registry {
     fn handle(&mut self, message: Reconfigure, ctx: &mut Self::Context) {
         let limits = self.limits.now();
         let Reconfigure { routing, declared } = message;
+        self.counted.match_unqualified(routing.match_unqualified);
         self.directory.reconfigure(routing, limits.names_remembered_max, declared);
         self.board.reconfigure(limits.calls_per_tunnel_max, limits.cancel_timeout);
         drop(limits);
@@ -223,6 +229,7 @@ impl Handler<OfferTunnel> for Registry {
             }
         };
         let OfferTunnel { tunnel, worker, services, streams, line, opened } = offer;
+        self.counted.served(services.iter().map(ServiceName::as_str));
         self.admitted.insert(tunnel, (line.clone(), services));
         let (services, arrival) = (shared, Arc::new(messages::Arrival::new(opened)));
         self.announce(worker, &AttachTunnel { tunnel, worker, services, streams, line, arrival });
@@ -255,6 +262,7 @@ impl Handler<TunnelClosed> for Registry {
         // A tunnel that was not admitted is nowhere announced.
         let Some((line, services)) = self.admitted.remove(&tunnel) else { return };
         self.quota.leave(&line.key.key, &services);
+        self.counted.left(services.iter().map(ServiceName::as_str));
         self.announce(self.worker, &DetachTunnel { tunnel });
     }
 }

@@ -4,19 +4,21 @@
 //! with it and is given back when the message is dropped, on whatever road.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::observe::ticks::{self, Tick};
 use crate::tunnel::affinity::Session;
 use crate::tunnel::allowance::{Allowance, Hold};
 use crate::tunnel::call::Frame;
 use crate::tunnel::code::Code;
 use crate::tunnel::directory::Witness;
 use crate::tunnel::failure::Failure;
-use crate::tunnel::id::{MethodPath, RequestId};
+use crate::tunnel::id::{MethodPath, RequestId, TunnelId};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::topic::queue::Gap;
 
@@ -50,6 +52,21 @@ pub struct RequestHead {
     pub wait_end: OnceLock<Instant>,
     /// The call's place among those of its caller's key, for as long as anybody needs the head.
     pub slot_of_key: Option<Hold>,
+    /// The gateway's own id of the call.
+    pub request: RequestId,
+    /// What is noted of the call on its way.
+    pub marks: Marks,
+}
+
+/// What is noted of a call on its way, by whom it passes, for who writes down how it was.
+#[derive(Debug, Default)]
+pub struct Marks {
+    /// When its first frame was handed to HTTP/2, as a tick.
+    opened: AtomicU64,
+    /// The tunnel that carries it, in two halves.
+    tunnel: [AtomicU64; 2],
+    messages: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// One message, without gRPC's five-byte prefix.
@@ -91,6 +108,8 @@ pub struct Part {
     /// The call's place among all calls in flight; in the last part, so that a call counts until
     /// its caller has the answer.
     pub slot: Option<Hold>,
+    /// When the frame was read of which it is made.
+    pub heard: Tick,
 }
 
 /// How a call ends.
@@ -203,6 +222,54 @@ pub fn metadata_size(headers: &HeaderMap) -> usize {
 pub fn append(headers: &mut HeaderMap, more: &HeaderMap) {
     for (name, value) in more {
         headers.append(name, value.clone());
+    }
+}
+
+impl Marks {
+    /// The caller has said a message of so many bytes.
+    pub fn message(&self, bytes: usize) {
+        // Only who hears the caller writes here.
+        let one_more = self.messages.load(Ordering::Relaxed) + 1;
+        self.messages.store(one_more, Ordering::Relaxed);
+        let more = self.bytes.load(Ordering::Relaxed) + bytes as u64;
+        self.bytes.store(more, Ordering::Relaxed);
+    }
+
+    /// The messages that the caller has said, and their bytes.
+    pub fn said(&self) -> (u64, u64) {
+        (self.messages.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// A tunnel carries the call from now on.
+    pub fn carried_by(&self, tunnel: TunnelId) {
+        let (high, low) = tunnel.halves();
+        self.tunnel[0].store(high, Ordering::Relaxed);
+        self.tunnel[1].store(low, Ordering::Relaxed);
+    }
+
+    /// The tunnel that carries it, or did.
+    pub fn tunnel(&self) -> Option<TunnelId> {
+        let halves =
+            (self.tunnel[0].load(Ordering::Relaxed), self.tunnel[1].load(Ordering::Relaxed));
+        (halves != (0, 0)).then(|| TunnelId::of_halves(halves))
+    }
+
+    /// When the call went down its tunnel, once it has.
+    pub fn opened(&self) -> Option<Tick> {
+        let opened = self.opened.load(Ordering::Relaxed);
+        (opened > 0).then_some(Tick(opened))
+    }
+}
+
+/// Notes of these frames that they have been handed to HTTP/2.
+pub fn handed_over(frames: &[Outgoing]) {
+    let now = ticks::now();
+    for frame in frames {
+        if let Outgoing::Request { head, frame, .. } = frame
+            && frame.is_first()
+        {
+            head.marks.opened.store(now.0, Ordering::Relaxed);
+        }
     }
 }
 

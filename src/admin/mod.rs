@@ -1,8 +1,23 @@
 //! The metrics listener: what can be seen of a running gateway, on a socket and a thread of its own.
 
+mod actors;
+mod answer;
+mod connections;
+mod exposition;
+mod facts;
+mod listener;
+mod page;
+mod paging;
+mod routes;
+mod services;
+mod status;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::auth::key::KeyDigest;
+
+pub use facts::{Facts, InForce, Probe, Run};
+pub use listener::{Admin, Bound};
 
 /// `OpenTelemetry` exporters for Prometheus listen here by convention.
 const PORT: u16 = 9464;

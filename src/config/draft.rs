@@ -4,8 +4,11 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use log::LevelFilter;
+use serde_json::Value;
 
-use super::file::{CallersFile, File, HeartbeatFile, KeepaliveFile, Level, RoutingFile};
+use super::file::{
+    Access, CallersFile, File, HeartbeatFile, KeepaliveFile, Level, LogFile, RoutingFile,
+};
 use super::file::{DRAIN_GRACE, WORKERS_MAX};
 use super::mistakes::{Mistake, Mistakes};
 use super::shapes::Count;
@@ -14,6 +17,7 @@ use super::{Config, ConfigError, Environment, Listener};
 use super::{KEY_VARIABLE, keys, listeners, metrics, patterns, services, tls};
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
+use crate::observe::log::access::{AccessLog, Form};
 use crate::tls::credentials::Credentials;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::liveness::Patience;
@@ -46,6 +50,7 @@ impl TryFrom<Draft<'_>> for Config {
             keys: keys::used(file.keys, environment, &mut mistakes)
                 .matching_unqualified(routing.match_unqualified),
             require_caller_key,
+            request_ids: file.callers.0.request_id.unwrap_or(true),
             connection_age: connection_age(&file.callers.0),
             routing,
             affinities: services::used(file.routing.0.services, &mut mistakes),
@@ -56,7 +61,9 @@ impl TryFrom<Draft<'_>> for Config {
             limits,
             metrics: metrics::used(&file.metrics.0, environment, &mut mistakes),
             log_level: level(file.log.0.level),
+            access_log: access_log(&file.log.0, &mut mistakes),
             warnings,
+            shown: Value::Null,
         };
         check_across(&config, &mut mistakes);
         mistakes.none_or(config).map_err(ConfigError::Mistakes)
@@ -66,6 +73,7 @@ impl TryFrom<Draft<'_>> for Config {
 /// What must hold between fields of different sections.
 pub(super) fn check_across(config: &Config, mistakes: &mut Mistakes) {
     check_someone_gets_in(config, mistakes);
+    metrics::check_address_is_free(config, mistakes);
     tls::check_names_are_asked_for(config, mistakes);
 }
 
@@ -154,6 +162,20 @@ fn level(written: Option<Level>) -> LevelFilter {
     }
 }
 
+fn access_log(written: &LogFile, mistakes: &mut Mistakes) -> AccessLog {
+    let default = AccessLog::default();
+    let max = written.access_per_second_max.map_or(default.lines_per_second_max, |max| max.0);
+    if max == 0 {
+        mistakes.add("log.access_per_second_max", "must be more than zero");
+    }
+    let form = match written.access {
+        Some(Access::Off) | None => Form::Off,
+        Some(Access::Json) => Form::Json,
+        Some(Access::Text) => Form::Text,
+    };
+    AccessLog { form, lines_per_second_max: max }
+}
+
 /// A gateway that others can reach must have keys of its own: one made for the run would be known
 /// to nobody, and a gateway without any must not be open.
 fn check_someone_gets_in(config: &Config, mistakes: &mut Mistakes) {
@@ -201,6 +223,8 @@ mod tests {
         assert!(!config.deduplicate_events);
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.log_level, LevelFilter::Info);
+        assert_eq!(config.access_log, AccessLog::default());
+        assert!(config.request_ids);
     }
 
     #[test]
@@ -212,7 +236,7 @@ mod tests {
         ],
         "workers": 2,
         "keys": [ { "id": "edge", "key_env": "EDGE_KEY", "register": ["*"] } ],
-        "callers": { "require_key": false, "connection_age_max": "0s", "connection_age_grace": "9s" },
+        "callers": { "require_key": false, "request_id": false, "connection_age_max": "0s", "connection_age_grace": "9s" },
         "routing": {
             "match_unqualified": false, "startup_grace": "1s", "name_retention": "2m",
             "wait_for_tunnel": "9s",
@@ -223,7 +247,7 @@ mod tests {
         "drain": { "grace": "0s" },
         "events": { "deduplicate": true },
         "limits": { "calls_max": 8 },
-        "log": { "level": "trace" }
+        "log": { "level": "trace", "access": "json", "access_per_second_max": 5 }
     }"#;
         let config = parse(text, &Environment::from_iter([("EDGE_KEY", KEY)])).unwrap();
         let seconds = Duration::from_secs;
@@ -248,6 +272,9 @@ mod tests {
         assert!(config.deduplicate_events);
         assert_eq!(config.limits, Limits { calls_max: 8, ..Limits::default() });
         assert_eq!(config.log_level, LevelFilter::Trace);
+        let access_log = AccessLog { form: Form::Json, lines_per_second_max: 5 };
+        assert_eq!(config.access_log, access_log);
+        assert!(!config.request_ids);
     }
 
     #[test]
@@ -259,7 +286,7 @@ mod tests {
         "heartbeat": { "interval": "5 m", "dead_after": "50s" },
         "keepalive": { "timeout": "0s" },
         "limits": { "calls_max": 0, "calls_mux": 1, "register_timeout": 5 },
-        "log": { "level": "off" }
+        "log": { "level": "off", "access_per_second_max": 0 }
     }"#;
         let mistakes = mistakes(text);
         let starts = [
@@ -273,6 +300,7 @@ mod tests {
             "keys[0].sha256: must be the 64 hex digits",
             "heartbeat.dead_after: 50s must be longer than heartbeat.late_after (1m)",
             "keepalive.timeout: must be more than zero",
+            "log.access_per_second_max: must be more than zero",
         ];
         assert_eq!(mistakes.len(), starts.len(), "{mistakes:#?}");
         for (mistake, start) in mistakes.iter().zip(starts) {

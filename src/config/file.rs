@@ -14,6 +14,7 @@ use super::units::{Span, more_than_zero};
 use crate::admin::Settings as MetricsSettings;
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
+use crate::observe::log::access::AccessLog;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::liveness::Patience;
 
@@ -178,6 +179,10 @@ pub(super) enum Feature {
 pub(super) struct CallersFile {
     /// Callers must send a key. Left out, they must if an address that serves them is not loopback.
     pub(super) require_key: Option<bool>,
+    /// Calls have an `x-request-id`: the caller's own, or one that the gateway makes, for the service and
+    /// back to the caller.
+    #[schemars(extend("default" = true))]
+    pub(super) request_id: Option<bool>,
     /// A connection this old (a tenth less or more) gets GOAWAY: clients open another, calls in flight
     /// finish. 0s is never. One that carries a tunnel gets as old as it likes.
     #[schemars(extend("default" = shown(ConnectionAge::default().max)))]
@@ -302,6 +307,24 @@ pub(super) struct LogFile {
     /// How much is logged. The variable `RUST_LOG` wins.
     #[schemars(extend("default" = "info"))]
     pub(super) level: Option<Level>,
+    /// One line for each call when it has ended, as JSON or as text.
+    #[schemars(extend("default" = "off"))]
+    pub(super) access: Option<Access>,
+    /// So many of those lines in a second; what is left out is counted in a line of its own.
+    #[schemars(
+        transform = more_than_zero,
+        extend("default" = AccessLog::default().lines_per_second_max)
+    )]
+    pub(super) access_per_second_max: Option<Count>,
+}
+
+/// How calls are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Access {
+    Off,
+    Json,
+    Text,
 }
 
 /// How much is logged.

@@ -56,6 +56,11 @@ macro_rules! limits_file {
                 }
             }
         }
+
+        /// Each limit with its name, as a number: things, bytes or seconds, as the name says.
+        pub(super) fn numbers(limits: &Limits) -> Vec<(&'static str, f64)> {
+            vec![$((stringify!($name), <$unit>::from(limits.$name).number())),*]
+        }
     };
 }
 
@@ -224,6 +229,15 @@ trait Written: Copy + From<Self::Used> {
 
     /// How it looks in the file: what never ends is left out.
     fn written(self) -> Value;
+
+    /// As a metric has it: things, bytes or seconds. What never ends is infinite.
+    fn number(self) -> f64;
+}
+
+/// No limit is so high that a double is not exact.
+#[expect(clippy::cast_precision_loss, reason = "what is over 2^53 is no limit any more")]
+fn exact(count: usize) -> f64 {
+    count as f64
 }
 
 /// What the schema says of a limit of any unit.
@@ -264,6 +278,10 @@ impl Written for Count {
     fn written(self) -> Value {
         Value::from(self.0)
     }
+
+    fn number(self) -> f64 {
+        exact(self.0)
+    }
 }
 
 impl Written for Size {
@@ -276,6 +294,10 @@ impl Written for Size {
     fn written(self) -> Value {
         Value::from(self.to_string())
     }
+
+    fn number(self) -> f64 {
+        exact(self.bytes())
+    }
 }
 
 impl Written for Span {
@@ -287,6 +309,11 @@ impl Written for Span {
 
     fn written(self) -> Value {
         if self.duration() == Duration::MAX { Value::Null } else { Value::from(self.to_string()) }
+    }
+
+    fn number(self) -> f64 {
+        let is_for_ever = self.duration() == Duration::MAX;
+        if is_for_ever { f64::INFINITY } else { self.duration().as_secs_f64() }
     }
 }
 

@@ -31,7 +31,9 @@ pub(super) fn used(
         let path = format!("listeners[{index}]");
         let listener = listener.and_then(|listener| used_one(&path, &listener.0, known, mistakes));
         let Some(listener) = listener else { continue };
-        if let Some((other, _)) = listeners.iter().find(|(_, other)| overlap(other, &listener)) {
+        if let Some((other, _)) =
+            listeners.iter().find(|(_, other)| overlap(other.address, listener.address))
+        {
             let text = format_args!("{} is taken by {other}", listener.address);
             mistakes.add(format!("{path}.address"), text);
         }
@@ -91,13 +93,13 @@ fn roles(path: &str, written: Option<&[Option<Role>]>, mistakes: &mut Mistakes) 
 }
 
 /// Whether both would need the same port of the same address. Port 0 is a new one each time.
-fn overlap(one: &Listener, other: &Listener) -> bool {
-    let (ip, ip_of_other) = (one.address.ip().to_canonical(), other.address.ip().to_canonical());
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (ip, ip_of_other) = (one.ip().to_canonical(), other.ip().to_canonical());
     let same_ip = ip == ip_of_other;
     let either_is_all = ip.is_unspecified() || ip_of_other.is_unspecified();
-    let port = one.address.port();
+    let port = one.port();
     port != 0
-        && port == other.address.port()
+        && port == other.port()
         && (same_ip || either_is_all && ip.is_ipv4() == ip_of_other.is_ipv4())
 }
 

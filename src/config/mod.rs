@@ -36,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::LevelFilter;
+use serde_json::Value;
 
 pub use environment::Environment;
 pub use explained::{Explained, Source};
@@ -47,6 +48,7 @@ use crate::auth::Keyring;
 use crate::grpc::affinity::Affinities;
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
+use crate::observe::log::access::AccessLog;
 use crate::tls::credentials::Credentials;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::limits::Limits;
@@ -71,6 +73,8 @@ pub struct Config {
     pub keys: Keyring,
     /// Callers must present a key too.
     pub require_caller_key: bool,
+    /// Calls are named by `x-request-id`.
+    pub request_ids: bool,
     /// How old the connections of callers get.
     pub connection_age: ConnectionAge,
     /// How calls find their tunnels.
@@ -91,8 +95,12 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// How much it logs.
     pub log_level: LevelFilter,
+    /// How it logs calls.
+    pub access_log: AccessLog,
     /// What is no mistake and yet probably a slip, to be told once.
     pub warnings: Vec<Mistake>,
+    /// All of it as a file would say it, secrets as stars.
+    pub shown: Value,
 }
 
 /// One address that the gateway listens on.
@@ -189,7 +197,9 @@ fn explain_beside(
     match reading::read(&mut written, &mut mistakes) {
         Some(file) => {
             let config = Draft { file, environment, mistakes, warnings, known }.try_into()?;
-            Ok(Explained { config, written, variables })
+            let mut explained = Explained { config, written, variables };
+            explained.config.shown = explained.effective();
+            Ok(explained)
         }
         None => Err(ConfigError::Mistakes(mistakes.into_list())),
     }
@@ -210,7 +220,11 @@ impl Config {
     /// If the two do not go together: a key may ask for what only a new listener would have.
     pub fn changed_to(&self, next: Self) -> Result<(Self, Vec<&'static str>), ConfigError> {
         let restart = self.needs_restart(&next);
-        let Self { keys, limits, log_level, routing, affinities, drain_grace, warnings, .. } = next;
+        let Self { keys, limits, log_level, access_log, routing, affinities, .. } = next;
+        let Self { drain_grace, warnings, mut shown, .. } = next;
+        for part in &restart {
+            put_back(&mut shown, &self.shown, part);
+        }
         let mut changed = Self {
             keys,
             routing,
@@ -218,7 +232,9 @@ impl Config {
             drain_grace,
             limits,
             log_level,
+            access_log,
             warnings,
+            shown,
             ..self.clone()
         };
         let mut mistakes = Mistakes::default();
@@ -229,11 +245,17 @@ impl Config {
         Ok((changed, restart))
     }
 
+    /// Each limit with its name, as a number: things, bytes or seconds, as the name says.
+    pub fn limits_in_numbers(&self) -> Vec<(&'static str, f64)> {
+        limits::numbers(&self.limits)
+    }
+
     fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
         let parts = [
             ("listeners", self.listeners == next.listeners),
             ("workers", self.workers == next.workers),
             ("callers.require_key", self.require_caller_key == next.require_caller_key),
+            ("callers.request_id", self.request_ids == next.request_ids),
             ("callers.connection_age", self.connection_age == next.connection_age),
             ("heartbeat", self.heartbeat == next.heartbeat),
             ("keepalive", self.keepalive == next.keepalive),
@@ -241,6 +263,20 @@ impl Config {
             ("metrics", self.metrics == next.metrics),
         ];
         parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect()
+    }
+}
+
+/// Shows a part that needs a restart as it still is: a section, or the fields of one whose names begin
+/// so.
+fn put_back(shown: &mut Value, before: &Value, part: &str) {
+    let Some((section, field)) = part.split_once('.') else {
+        shown[part] = before[part].clone();
+        return;
+    };
+    for (name, value) in before[section].as_object().into_iter().flatten() {
+        if name.starts_with(field) {
+            shown[section][name] = value.clone();
+        }
     }
 }
 

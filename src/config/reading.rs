@@ -165,7 +165,10 @@ mod tests {
         assert_eq!(mistakes[2], "limits.cals_max: unknown field; did you mean `calls_max`?");
         assert!(mistakes[3].starts_with("limits.colour: unknown field; known are calls_max, "));
         assert_eq!(mistakes[0], "listener: unknown field; did you mean `listeners`?");
-        assert_eq!(mistakes[4], "log.file: unknown field; known are level");
+        assert_eq!(
+            mistakes[4],
+            "log.file: unknown field; known are level, access, access_per_second_max"
+        );
     }
 
     #[test]

@@ -10,7 +10,10 @@ use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::actors::traffic::{Ending, MetadataLimit};
+use crate::observe::ticks::Tick;
+use crate::tunnel::failure::Failure;
 
+use super::call_record::{CallRecord, Outcome};
 use super::encode::COPIED_BYTES_MAX;
 use super::framing::{PREFIX_BYTES, put_prefix};
 use super::status;
@@ -24,17 +27,24 @@ pub struct AnswerWriter {
     content_type: HeaderValue,
     limit: MetadataLimit,
     slot: StreamSlot,
+    record: CallRecord,
 }
 
 impl AnswerWriter {
     /// Nothing is sent yet. `content_type` is the caller's own, byte for byte.
-    pub fn new(
+    pub(super) fn new(
         respond: SendResponse<Bytes>,
         content_type: HeaderValue,
         limit: MetadataLimit,
         slot: StreamSlot,
+        record: CallRecord,
     ) -> Self {
-        Self { respond, stream: None, content_type, limit, slot }
+        Self { respond, stream: None, content_type, limit, slot, record }
+    }
+
+    /// What is written down of the call.
+    pub(super) fn record(&mut self) -> &mut CallRecord {
+        &mut self.record
     }
 
     /// Sends the headers, unless they have been sent.
@@ -72,12 +82,14 @@ impl AnswerWriter {
         self.stream.as_mut().map_or(Ok(()), |stream| stream.send_data(data, false))
     }
 
-    /// Sends the end. Without headers before it, it is one block: Trailers-Only.
+    /// Sends the end. Without headers before it, it is one block: Trailers-Only. `heard` is when it was
+    /// read, if it is the service's.
     ///
     /// # Errors
     ///
     /// When the caller is gone.
-    pub fn end(&mut self, ending: Ending) -> Result<(), h2::Error> {
+    pub fn end(&mut self, ending: Ending, heard: Tick) -> Result<(), h2::Error> {
+        let outcome = Outcome::of(&ending, heard);
         let mut trailers = match ending {
             Ending::Answered { code, message, mut trailers } => {
                 status::put_status(&mut trailers, code, &message);
@@ -87,12 +99,21 @@ impl AnswerWriter {
         };
         self.limit.trim(&mut trailers);
         if let Some(stream) = &mut self.stream {
-            return stream.send_trailers(trailers);
+            self.record.strip_id(&mut trailers);
+            stream.send_trailers(trailers)?;
+        } else {
+            let response = self.head(trailers);
+            self.respond.send_response(response, true)?;
+            self.slot.answered();
         }
-        let response = self.head(trailers);
-        self.respond.send_response(response, true)?;
-        self.slot.answered();
+        self.record.end(outcome);
         Ok(())
+    }
+
+    /// Ends the call in the middle of a message.
+    pub fn cut(&mut self, failure: Failure) {
+        self.reset(Reason::CANCEL);
+        self.record.end(Outcome::of_failure(failure));
     }
 
     /// Ends the stream in the middle of a message, where no trailers can be.
@@ -124,6 +145,7 @@ impl AnswerWriter {
     fn head(&self, mut headers: HeaderMap) -> Response<()> {
         // The service's own word on its encoding of messages, if it gave one.
         headers.entry(header::CONTENT_TYPE).or_insert_with(|| self.content_type.clone());
+        self.record.put_id(&mut headers);
         let mut response = Response::new(());
         *response.headers_mut() = headers;
         response

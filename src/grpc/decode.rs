@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::actors::answering::{AnswerFrame, AnswerMetadata};
+use crate::observe::ticks::{self, Tick};
 use crate::tunnel::answer::{Form, Step};
 use crate::tunnel::code::Code;
 use crate::tunnel::id::RequestId;
@@ -60,7 +61,7 @@ pub enum Unreadable {
 ///
 /// When it is not valid protobuf (a string that is not UTF-8 makes a frame invalid too).
 pub fn incoming(frame: Bytes) -> Result<Incoming, Unreadable> {
-    let wire_bytes = frame.len();
+    let (wire_bytes, heard) = (frame.len(), ticks::now());
     let decoded = ConnectionMessage::decode(frame.clone());
     let message = decoded.map_err(|_| salvage(frame))?;
     Ok(match message.message_type {
@@ -68,7 +69,7 @@ pub fn incoming(frame: Bytes) -> Result<Incoming, Unreadable> {
         Some(MessageType::Request(request)) => Incoming::Request(request),
         Some(MessageType::Response(response)) => Incoming::Answer(
             RequestId::parse(&response.request_id),
-            Box::new(answer(response, wire_bytes)),
+            Box::new(answer(response, wire_bytes, heard)),
         ),
         Some(MessageType::Cancel(cancel)) => Incoming::Cancel(cancel.request_id),
         Some(MessageType::Heartbeat(heartbeat)) => Incoming::Heartbeat(heartbeat.connection_id),
@@ -83,7 +84,7 @@ pub fn incoming(frame: Bytes) -> Result<Incoming, Unreadable> {
     })
 }
 
-fn answer(response: ForwardResponse, wire_bytes: usize) -> AnswerFrame {
+fn answer(response: ForwardResponse, wire_bytes: usize, heard: Tick) -> AnswerFrame {
     let form = form(response.streaming_info, response.response_stream_info);
     let exact = !response.metadata.is_empty() || !response.trailers.is_empty();
     let metadata = if exact {
@@ -100,6 +101,7 @@ fn answer(response: ForwardResponse, wire_bytes: usize) -> AnswerFrame {
         compressed: response.compressed,
         message: response.error_message,
         metadata,
+        heard,
     }
 }
 

@@ -87,7 +87,7 @@ pub fn request(
     let encoding = head.headers.get(metadata::ENCODING).map(http::HeaderValue::as_bytes);
     let payload = message.map_or(Ok(Bytes::new()), |m| for_peer(rules, m, encoding))?;
     let mut fields = BytesMut::with_capacity(512);
-    put_text(&mut fields, field::REQUEST_ID, request.to_string().as_bytes());
+    put_text(&mut fields, field::REQUEST_ID, &request.text());
     put_text(&mut fields, field::METHOD_PATH, head.path.as_str().as_bytes());
     if frame.is_first() {
         put_metadata(rules, head, now, &mut fields);

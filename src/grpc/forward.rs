@@ -20,11 +20,13 @@ use crate::actors::entry::Admit;
 use crate::actors::pending::Reply;
 use crate::actors::traffic::{Ending, Message, Part, RequestHead};
 use crate::observe::tally::{Count, count};
+use crate::observe::ticks::Tick;
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::limits::Limits;
 
 use super::answer::{AnswerWriter, http_status, pieces};
+use super::call_record::CallRecord;
 use super::conversation::{HangUp, Licence, Word, Words as _, licences, replies, speak};
 use super::head;
 use super::refused_key;
@@ -41,14 +43,15 @@ pub fn serve(
     shared: &Shared,
     wire: &Rc<Wire>,
 ) {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let content_type = match head::content_type(&parts.method, &parts.headers) {
         Ok(content_type) => content_type,
         Err(code) => return http_status(respond, slot, code),
     };
-    let mut writer = AnswerWriter::new(respond, content_type, wire.metadata_limit(), slot);
-    let (head, credential) = match head::read(parts, shared, wire) {
-        Ok((head, credential)) => (Arc::new(head), credential),
+    let record = CallRecord::begin(wire, parts.uri.path(), &mut parts.headers, shared.remote);
+    let mut writer = AnswerWriter::new(respond, content_type, wire.metadata_limit(), slot, record);
+    let (head, credential) = match head::read(parts, shared, wire, writer.record()) {
+        Ok(admitted) => admitted,
         Err(Failure::BadCredentials) => {
             let (remote, wire) = (shared.remote, wire.clone());
             let wrong_key = async move {
@@ -65,7 +68,7 @@ pub fn serve(
     }
     let limits = wire.worker.tunnels.limits.now();
     let body = MessageStream::new(body, limits.message_bytes_max, wire.gathering.clone());
-    let body = Speech::new(body, limits.message_timeout);
+    let body = Speech::new(body, limits.message_timeout, writer.record().comes_in(&head));
     let (for_pending, replies) = replies(&head);
     let mut listener = Listener::new(writer, replies, &limits, head.deadline);
     listener.revoked = credential.map(|credential| {
@@ -81,7 +84,7 @@ pub fn serve(
 fn refuse(mut writer: AnswerWriter, failure: Failure) {
     count(Count::CallRefused);
     // A caller that is gone needs no answer.
-    drop(writer.end(Ending::Failed(failure)));
+    drop(writer.end(Ending::Failed(failure), Tick::default()));
 }
 
 /// A call before it is admitted. A task's future is copied when it is started, so what is large is
@@ -272,19 +275,20 @@ impl Listener {
     }
 
     async fn write(&mut self, part: Box<Part>) -> Result<(), Stopped> {
-        let Part { headers, message, ending, slot: _slot } = *part;
+        let Part { headers, message, ending, slot: _slot, heard } = *part;
         if headers.is_some() || message.is_some() {
             self.writer.headers(headers)?;
         }
         if let Some(Message { payload, compressed, room }) = message {
-            let mut in_message = false;
+            let (mut in_message, bytes) = (false, payload.len());
             for piece in pieces(compressed, payload) {
                 self.write_piece(piece, in_message).await?;
                 in_message = true;
             }
             drop(room);
+            self.writer.record().message_sent(bytes);
         }
-        ending.map_or(Ok(()), |ending| self.writer.end(ending).map_err(Stopped::from))
+        ending.map_or(Ok(()), |ending| self.writer.end(ending, heard).map_err(Stopped::from))
     }
 
     async fn write_piece(&mut self, mut piece: Bytes, mut in_message: bool) -> Result<(), Stopped> {
@@ -353,10 +357,10 @@ impl Listener {
 
     fn give_up(&mut self, failure: Failure, in_message: bool) {
         if in_message {
-            self.writer.reset(Reason::CANCEL);
+            self.writer.cut(failure);
         } else {
             // A caller that is gone needs no answer.
-            drop(self.writer.end(Ending::Failed(failure)));
+            drop(self.writer.end(Ending::Failed(failure), Tick::default()));
         }
     }
 }

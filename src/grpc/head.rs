@@ -1,13 +1,13 @@
 //! What comes before a call's first message: may it come in, and what is known of it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::actors::now;
-use crate::actors::traffic::RequestHead;
+use crate::actors::traffic::{Marks, RequestHead};
 use crate::auth::{Admission, Credential, KeyGrant};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
@@ -15,6 +15,7 @@ use crate::tunnel::allowance::{Allowance, Hold};
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::MethodPath;
 
+use super::call_record::CallRecord;
 use super::metadata;
 use super::revocation;
 use super::timeout;
@@ -39,13 +40,17 @@ pub fn content_type(method: &Method, headers: &HeaderMap) -> Result<HeaderValue,
 /// # Errors
 ///
 /// Why the call is not admitted.
-pub fn read(
+pub(super) fn read(
     parts: Parts,
     shared: &Shared,
     wire: &Wire,
-) -> Result<(RequestHead, Option<Credential>), Failure> {
+    record: &mut CallRecord,
+) -> Result<(Arc<RequestHead>, Option<Credential>), Failure> {
     let mut headers = parts.headers;
     let admission = check_key(&headers, shared, wire)?;
+    if let Some(admission) = &admission {
+        record.shows_key(&admission.grant);
+    }
     // `path` is without the query, which is no part of a method.
     let path = MethodPath::parse(parts.uri.path())
         .filter(|path| shared.roles.callers && !admission::is_reserved(path.service()))
@@ -57,8 +62,9 @@ pub fn read(
     if !wire.metadata_limit().admits_request(&headers) {
         return Err(Failure::MetadataTooLarge);
     }
+    record.put_id(&mut headers);
     let session = wire.affinities.borrow().session(&path, &headers);
-    let head = RequestHead {
+    let head = Arc::new(RequestHead {
         path,
         headers,
         deadline,
@@ -68,7 +74,9 @@ pub fn read(
         call_buffer: Allowance::new(wire.worker.tunnels.limits.now().call_buffer_bytes_max),
         wait_end: OnceLock::new(),
         slot_of_key,
-    };
+        request: record.request(),
+        marks: Marks::default(),
+    });
     Ok((head, admission.map(|admission| admission.credential)))
 }
 

@@ -24,8 +24,9 @@ const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const PAIRS_MAX: usize = 4_096;
 
 /// Headers of one connection, never of a call (RFC 9113 section 8.2.2), and those that gRPC or the
-/// gateway makes itself. Most calls bring the first and none of the others.
-const NEVER_FORWARDED: [HeaderName; 12] = [
+/// gateway makes itself. Most calls bring the first and none of the others. Not a constant, which would
+/// be made and dropped wherever it is used.
+static NEVER_FORWARDED: [HeaderName; 12] = [
     header::TE,
     header::CONNECTION,
     header::TRANSFER_ENCODING,

@@ -9,6 +9,7 @@
 //! - [`conversation`]: what both kinds of callers have in common
 //! - [`own`]: the gateway's own services, generated, on [`body`]: [`register`], [`health`],
 //!   [`reflection`]; [`asker`]: what their callers may hear of
+//! - `call_record`: what is counted and logged of each call; `request_id` names it
 //! - [`refused_key`]: what a wrong key costs; [`revocation`]: a key that is good no more
 //! - [`stream`], [`framing`], [`metadata`], [`timeout`], [`compression`]: gRPC over HTTP/2
 //! - [`status`]: the one error table
@@ -18,6 +19,7 @@ pub mod age;
 pub mod answer;
 pub mod asker;
 pub mod body;
+mod call_record;
 pub mod compression;
 pub mod connection;
 pub mod conversation;
@@ -39,6 +41,7 @@ pub mod peer_call;
 pub mod reflection;
 pub mod refused_key;
 pub mod register;
+mod request_id;
 pub mod revocation;
 pub mod round_trip;
 pub mod socket;

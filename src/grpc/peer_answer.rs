@@ -9,11 +9,12 @@ use tokio::sync::mpsc;
 use crate::actors::credit::Credit;
 use crate::actors::down::Down;
 use crate::actors::pending::Reply;
-use crate::actors::traffic::{MESSAGE_OVERHEAD_BYTES, Outgoing, Part};
+use crate::actors::traffic::{Ending, MESSAGE_OVERHEAD_BYTES, Outgoing, Part};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::RequestId;
 
+use super::call_record::{CallRecord, Outcome};
 use super::conversation::{HangUp, Licence};
 use super::encode::{self, Rules};
 use super::metadata;
@@ -43,6 +44,9 @@ pub(super) struct Answerer {
     headers: Option<HeaderMap>,
     hang_up: HangUp,
     given_up: bool,
+    /// Nothing has been sent yet.
+    fresh: bool,
+    record: CallRecord,
 }
 
 /// The first part of an answer that may be its only message.
@@ -57,6 +61,7 @@ impl Answerer {
         for_speaker: mpsc::Sender<Licence>,
         way: Way,
         single: bool,
+        record: CallRecord,
     ) -> Self {
         Self {
             replies,
@@ -69,6 +74,8 @@ impl Answerer {
             headers: None,
             hang_up: HangUp::default(),
             given_up: false,
+            fresh: true,
+            record,
         }
     }
 
@@ -129,7 +136,7 @@ impl Answerer {
             }
             (None, part) => self.push(false, part).await,
             (Some(mut first), part) if part.message.is_none() && part.ending.is_some() => {
-                first.ending = part.ending;
+                (first.ending, first.heard) = (part.ending, part.heard);
                 self.push(false, first).await
             }
             (Some(first), part) => {
@@ -143,23 +150,30 @@ impl Answerer {
         let empty = part.message.as_ref().is_some_and(|message| message.payload.is_empty());
         // In a stream the end has a message only if its payload is not empty.
         if streamed && empty && part.ending.is_some() {
-            let end = Box::new(Part { ending: part.ending.take(), ..Part::default() });
+            let (ending, heard) = (part.ending.take(), part.heard);
+            let end = Box::new(Part { ending, heard, ..Part::default() });
             return self.push_frame(true, part).await && self.push_frame(true, end).await;
         }
         self.push_frame(streamed, part).await
     }
 
     async fn push_frame(&mut self, streamed: bool, mut part: Box<Part>) -> bool {
-        let (frame, goes_on) = match self.encode(streamed, &part) {
-            Ok(frame) => (frame, true),
+        let first = std::mem::take(&mut self.fresh);
+        self.name(first, &mut part);
+        let ending = part.ending.as_ref().map(|ending| Outcome::of(ending, part.heard));
+        let (frame, ending, goes_on) = match self.encode(streamed, &part) {
+            Ok(frame) => (frame, ending, true),
             Err(failure) => {
                 count(Count::FrameRejected);
                 self.hang_up.leave(failure);
                 // An end without a message can neither be inflated nor be too large.
-                let Ok(end) = self.encode(streamed, &Part::failed(failure)) else { return false };
-                (end, false)
+                part = Part::failed(failure);
+                self.name(first, &mut part);
+                let Ok(end) = self.encode(streamed, &part) else { return false };
+                (end, Some(Outcome::of_failure(failure)), false)
             }
         };
+        let message_bytes = part.message.as_ref().map(|message| message.payload.len());
         let permit = self.way.credit.take(frame.len() + MESSAGE_OVERHEAD_BYTES).await;
         let mut room = part.message.take().map(|message| message.room).unwrap_or_default();
         if permit.is_none() {
@@ -169,7 +183,23 @@ impl Answerer {
         let peer_request = self.way.peer_request.clone();
         let response = Outgoing::Response { peer_request, frame, room };
         self.way.down.push(self.request, false, response);
+        if let Some(bytes) = message_bytes {
+            self.record.message_sent(bytes);
+        }
+        if let Some(outcome) = ending {
+            self.record.end(outcome);
+        }
         goes_on
+    }
+
+    /// The first frame says what the call is called, and no other does.
+    fn name(&self, first: bool, part: &mut Part) {
+        if first {
+            self.record.put_id(part.headers.get_or_insert_default());
+        }
+        if let Some(Ending::Answered { trailers, .. }) = &mut part.ending {
+            self.record.strip_id(trailers);
+        }
     }
 
     fn encode(&self, streamed: bool, part: &Part) -> Result<Bytes, Failure> {

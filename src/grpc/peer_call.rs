@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -19,7 +20,7 @@ use crate::actors::down::Down;
 use crate::actors::entry::Admit;
 use crate::actors::now;
 use crate::actors::traffic::{
-    MESSAGE_OVERHEAD_BYTES, Message, MetadataLimit, Outgoing, Part, RequestHead, Room,
+    MESSAGE_OVERHEAD_BYTES, Marks, Message, MetadataLimit, Outgoing, Part, RequestHead, Room,
 };
 use crate::auth::{Credential, KeyGrant};
 use crate::observe::tally::{Count, count};
@@ -30,6 +31,7 @@ use crate::tunnel::failure::Failure;
 use crate::tunnel::id::MethodPath;
 use crate::tunnel::limits::Limits;
 
+use super::call_record::{CallRecord, Hearing, Outcome};
 use super::conversation::{Licence, Word, Words, licences, replies, speak};
 use super::encode::{self, Rules};
 use super::head;
@@ -51,7 +53,7 @@ const FINISHED_MAX: usize = 256;
 pub struct PeerCalls {
     live: Rc<RefCell<HashMap<String, Live>>>,
     wire: Rc<Wire>,
-    credential: Credential,
+    whose: Whose,
     /// Places for the calls.
     places: Allowance,
     down: Down,
@@ -64,6 +66,15 @@ pub struct PeerCalls {
     rules: Rules,
     /// The ids of the last calls that are over: a late end of one of them begins nothing.
     finished: Rc<RefCell<VecDeque<String>>>,
+}
+
+/// Who makes the calls of a tunnel.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose {
+    /// Its key.
+    pub credential: Credential,
+    /// Where it dialled in from.
+    pub remote: SocketAddr,
 }
 
 /// A call that goes on.
@@ -87,11 +98,20 @@ struct Frame {
     head: RequestHead,
 }
 
+/// Who has begun a call.
+struct Caller {
+    /// The peer's own name for it.
+    peer_request: Arc<str>,
+    /// Its place among the calls of its tunnel.
+    place: Hold,
+    record: CallRecord,
+}
+
 impl PeerCalls {
     /// A peer that makes no call yet.
     pub fn new(
         wire: Rc<Wire>,
-        credential: Credential,
+        whose: Whose,
         places: Allowance,
         down: Down,
         credit: Credit,
@@ -100,7 +120,7 @@ impl PeerCalls {
     ) -> Self {
         let unread = Allowance::new(usize::MAX);
         let (live, finished) = (Rc::default(), Rc::default());
-        Self { live, wire, credential, places, down, credit, buffer, unread, rules, finished }
+        Self { live, wire, whose, places, down, credit, buffer, unread, rules, finished }
     }
 
     /// Takes a `request` frame: the beginning of a call, or more of one.
@@ -155,45 +175,48 @@ impl PeerCalls {
         }
     }
 
-    fn begin(&mut self, request: ForwardRequest) {
+    fn begin(&mut self, mut request: ForwardRequest) {
         let limits = self.wire.worker.tunnels.limits.now();
         let peer_request: Arc<str> = request.request_id.as_str().into();
         self.rules = Rules::under(&limits, self.rules.features);
+        let mut headers = metadata::from_map(std::mem::take(&mut request.headers));
+        headers.extend(metadata::from_exact(std::mem::take(&mut request.metadata)));
+        let (path, remote) = (&request.method_path, self.whose.remote);
+        let mut record = CallRecord::begin(&self.wire, path, &mut headers, remote);
         let Some(place) = self.places.take_within(1, limits.calls_per_tunnel_max) else {
-            return self.refuse(&peer_request, Failure::InflightLimit);
+            return self.refuse(&peer_request, record, Failure::InflightLimit);
         };
         let buffer = Allowance::new(limits.call_buffer_bytes_max);
-        let begun = room(&request, limits.message_bytes_max, &self.buffer, &buffer)
-            .and_then(|room| Ok((self.take_apart(request, room, &limits)?, buffer)));
+        let begun =
+            room(&request, limits.message_bytes_max, &self.buffer, &buffer).and_then(|room| {
+                let head = self.head(&request, headers, &mut record, &limits)?;
+                Ok((take_apart(request, room, head), buffer))
+            });
         match begun {
-            Ok((frame, buffer)) => self.start(frame, buffer, peer_request, place),
-            Err(failure) => self.refuse(&peer_request, failure),
+            Ok((frame, buffer)) => {
+                self.start(frame, buffer, Caller { peer_request, place, record });
+            }
+            Err(failure) => self.refuse(&peer_request, record, failure),
         }
     }
 
-    fn take_apart(
+    fn head(
         &self,
-        mut request: ForwardRequest,
-        room: Room,
+        request: &ForwardRequest,
+        mut headers: HeaderMap,
+        record: &mut CallRecord,
         limits: &Limits,
-    ) -> Result<Frame, Failure> {
-        let peer_request = std::mem::take(&mut request.request_id);
-        let head = self.head(&mut request, limits)?;
-        let (said, kind) = said(request, room, true);
-        Ok(Frame { peer_request, said, kind, head })
-    }
-
-    fn head(&self, request: &mut ForwardRequest, limits: &Limits) -> Result<RequestHead, Failure> {
+    ) -> Result<RequestHead, Failure> {
         let path = MethodPath::parse(&request.method_path)
             .filter(|path| !admission::is_reserved(path.service()))
             .ok_or(Failure::UnknownService)?;
-        let mut headers = metadata::from_map(std::mem::take(&mut request.headers));
-        headers.extend(metadata::from_exact(std::mem::take(&mut request.metadata)));
         let deadline = deadline(&headers, request.timeout_seconds)?;
         if !MetadataLimit::of(limits).admits_request(&headers) {
             return Err(Failure::MetadataTooLarge);
         }
+        record.put_id(&mut headers);
         let grant = self.grant()?;
+        record.shows_key(&grant);
         let slot_of_key = Some(head::place_of_call(&grant, &path)?);
         let session = self.wire.affinities.borrow().session(&path, &headers);
         Ok(RequestHead {
@@ -206,41 +229,45 @@ impl PeerCalls {
             call_buffer: Allowance::new(limits.call_buffer_bytes_max),
             wait_end: OnceLock::new(),
             slot_of_key,
+            request: record.request(),
+            marks: Marks::default(),
         })
     }
 
     /// What the peer's key allows now: its tunnel is closed a moment after that is nothing.
     fn grant(&self) -> Result<Arc<KeyGrant>, Failure> {
-        let admission = self.wire.keys.borrow().look_up(self.credential, SystemTime::now());
+        let admission = self.wire.keys.borrow().look_up(self.whose.credential, SystemTime::now());
         admission.map(|admission| admission.grant).map_err(revocation::failure_of)
     }
 
-    fn refuse(&self, peer_request: &str, failure: Failure) {
+    fn refuse(&self, peer_request: &str, mut record: CallRecord, failure: Failure) {
         count(Count::CallRefused);
-        let part = Part::failed(failure);
+        let mut part = Part::failed(failure);
+        record.put_id(part.headers.get_or_insert_default());
         // An end without a message is small.
         if let Ok(frame) = encode::response_frame(&self.rules, peer_request, false, None, &part) {
             let peer_request = peer_request.into();
             self.down.push_reply(Outgoing::Response { peer_request, frame, room: Room::default() });
         }
+        record.end(Outcome::of_failure(failure));
     }
 
-    fn start(&mut self, frame: Frame, buffer: Allowance, peer_request: Arc<str>, place: Hold) {
-        let Frame { peer_request: id, said, kind, head } = frame;
+    fn start(&mut self, frame: Frame, buffer: Allowance, caller: Caller) {
+        let Caller { peer_request, place, mut record } = caller;
+        let Frame { peer_request: id, said: first, kind, head } = frame;
         let single = is_single(kind);
-        let whole = !matches!(said, Said::Message(_));
-        let (words, heard) = mpsc::channel(buffer.limit() / MESSAGE_OVERHEAD_BYTES + 2);
+        let whole = !matches!(first, Said::Message(_));
+        let (words, spoken) = mpsc::channel(buffer.limit() / MESSAGE_OVERHEAD_BYTES + 2);
         let (failed, failures) = mpsc::channel(1);
         self.live
             .borrow_mut()
             .insert(id.clone(), Live { words, failed, buffer, half_closed: whole, single });
         let (for_pending, replies) = replies(&head);
         let (for_speaker, licences) = licences();
-        self.wire.worker.entry.admit(Admit {
-            head: Arc::new(head),
-            first: Some(said),
-            replies: for_pending,
-        });
+        let head = Arc::new(head);
+        let hearing = record.comes_in(&head);
+        hearing.said(&first);
+        self.wire.worker.entry.admit(Admit { head, first: Some(first), replies: for_pending });
         let answerer = Answerer::new(
             replies,
             failures,
@@ -252,10 +279,11 @@ impl PeerCalls {
                 rules: self.rules,
             },
             kind == StreamType::Unary,
+            record,
         );
         let (live, finished) = (self.live.clone(), self.finished.clone());
         let over = Over { live, finished, id, _place: place };
-        actix_rt::spawn(converse(answerer, Heard(heard), licences, over));
+        actix_rt::spawn(converse(answerer, Heard { words: spoken, hearing }, licences, over));
     }
 }
 
@@ -271,6 +299,12 @@ impl Live {
         // The first failure counts, and a call that is over needs none.
         let _ = self.failed.try_send(failure);
     }
+}
+
+fn take_apart(mut request: ForwardRequest, room: Room, head: RequestHead) -> Frame {
+    let peer_request = std::mem::take(&mut request.request_id);
+    let (said, kind) = said(request, room, true);
+    Frame { peer_request, said, kind, head }
 }
 
 /// Takes room for what a frame carries.
@@ -343,12 +377,19 @@ async fn converse(
 }
 
 /// What the peer says, in order.
-struct Heard(mpsc::Receiver<Word>);
+struct Heard {
+    words: mpsc::Receiver<Word>,
+    hearing: Hearing,
+}
 
 impl Words for Heard {
     async fn next(&mut self) -> Word {
         // The tunnel is gone when nobody can say anything any more.
-        self.0.recv().await.unwrap_or(Word::Failed(Failure::Cancelled))
+        let word = self.words.recv().await.unwrap_or(Word::Failed(Failure::Cancelled));
+        if let Word::Said(said) = &word {
+            self.hearing.said(said);
+        }
+        word
     }
 }
 

@@ -11,6 +11,7 @@ use crate::actors::traffic::{Message, Room};
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
 
+use super::call_record::Hearing;
 use super::conversation::{Word, Words};
 use super::stream::{MessageStream, Next};
 
@@ -25,19 +26,28 @@ pub(super) struct Speech {
     /// There is none until a message has come in part, and then one for the whole call: it is set
     /// again only when it goes off too early, for a message before.
     timer: Option<Pin<Box<Sleep>>>,
+    hearing: Hearing,
 }
 
 impl Speech {
     /// Each message has `message_timeout` to come, counted while it is waited for.
-    pub(super) fn new(messages: MessageStream, message_timeout: Duration) -> Self {
-        Self { messages, message_timeout, waiting_since: None, timer: None }
+    pub(super) fn new(
+        messages: MessageStream,
+        message_timeout: Duration,
+        hearing: Hearing,
+    ) -> Self {
+        Self { messages, message_timeout, waiting_since: None, timer: None, hearing }
     }
 
     fn poll_word(&mut self, cx: &mut Context<'_>) -> Poll<Word> {
         match self.messages.poll_next(cx) {
             Poll::Ready(next) => {
                 self.waiting_since = None;
-                Poll::Ready(word(next))
+                let word = word(next);
+                if let Word::Said(said) = &word {
+                    self.hearing.said(said);
+                }
+                Poll::Ready(word)
             }
             Poll::Pending if self.messages.is_in_part() => self.poll_overdue(cx),
             Poll::Pending => Poll::Pending,

@@ -215,30 +215,8 @@ pub fn put_status(trailers: &mut HeaderMap, code: Code, message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::calls::{REASONS, STATUSES};
     use std::collections::BTreeSet;
-
-    /// The closed set that users match on.
-    const REASONS: [&str; 19] = [
-        "bad_credentials",
-        "bad_tunnel_frame",
-        "cancelled",
-        "deadline",
-        "draining",
-        "idle",
-        "inflight_limit",
-        "message_too_large",
-        "metadata_too_large",
-        "no_credentials",
-        "no_tunnel",
-        "panic",
-        "protocol",
-        "queue_full",
-        "scope",
-        "tunnel_lost",
-        "unary_only",
-        "unknown_service",
-        "unsupported_encoding",
-    ];
 
     #[test]
     fn every_failure_has_a_reason_of_the_closed_set() {
@@ -278,6 +256,15 @@ mod tests {
             let kind = std::mem::discriminant(end);
             let same = |(other, _): &(TunnelEnd, _)| std::mem::discriminant(other) == kind;
             assert_eq!(ends.iter().position(same), Some(place), "{end:?} is here once");
+        }
+    }
+
+    #[test]
+    fn statuses_are_counted_under_the_names_of_their_numbers() {
+        for (number, name) in STATUSES.iter().enumerate() {
+            let code = tonic::Code::from(i32::try_from(number).unwrap());
+            let camel = format!("{code:?}").to_uppercase();
+            assert_eq!(name.replace('_', ""), camel);
         }
     }
 

@@ -25,7 +25,6 @@ use crate::actors::credit::Credit;
 use crate::actors::down::{Down, DownEnd, down};
 use crate::actors::lane::EventLane;
 use crate::actors::now;
-use crate::auth::Credential;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::observe::ticks::{self, Tick};
@@ -38,7 +37,7 @@ use crate::tunnel::liveness::LastSeen;
 use super::answer::http_status;
 use super::encode::Rules;
 use super::head;
-use super::peer_call::PeerCalls;
+use super::peer_call::{PeerCalls, Whose};
 use super::refused_key;
 use super::status;
 use super::stream::MessageStream;
@@ -117,7 +116,8 @@ async fn run(
     let (watched, held) = watch(tunnel, &registration, arrived, shared, wire);
     let _interest = shared.round_trips.interest(watched.gauge().clone());
     let ended = {
-        let parts = open(tunnel, registration, down, watched.gauge(), held, wire);
+        let whose = Whose { credential, remote: shared.remote };
+        let parts = open(tunnel, registration, whose, down, watched.gauge(), held, wire);
         let (names, keys) = (shared.certificate.clone(), wire.keys.clone());
         let refused = revocation::until_refused(credential, services, names, keys);
         parts.run(frames, stream, down_end, refused, wire).await
@@ -142,7 +142,7 @@ fn join(names: &[ServiceName]) -> String {
 /// An open tunnel, before it runs.
 struct Parts {
     tunnel: TunnelId,
-    credential: Credential,
+    whose: Whose,
     connection: ConnectionHandle,
     down: Down,
     credit: Credit,
@@ -157,13 +157,14 @@ struct Parts {
 fn open(
     tunnel: TunnelId,
     registration: Registration,
+    whose: Whose,
     down: Down,
     gauge: &Arc<TunnelGauge>,
     counted: Counted,
     wire: &Wire,
 ) -> Parts {
     let limits = wire.worker.tunnels.limits.now();
-    let Registration { credential, quota, services, features, .. } = registration;
+    let Registration { quota, services, features, .. } = registration;
     let Counted { credit, own_calls, load } = counted;
     let now = now();
     let (heard, sent) = (LastSeen::new(now), LastSeen::new(now));
@@ -192,7 +193,7 @@ fn open(
     let rules = Rules::under(&limits, features);
     Parts {
         tunnel,
-        credential,
+        whose,
         connection,
         down,
         credit,
@@ -211,7 +212,7 @@ struct CloseOnDrop(ConnectionHandle);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.0.close(TunnelEnd::Panic);
+        self.0.abandoned();
     }
 }
 
@@ -224,7 +225,7 @@ impl Parts {
         refused: impl Future<Output = TunnelEnd>,
         wire: &Rc<Wire>,
     ) -> TunnelEnd {
-        let Self { tunnel, credential, connection, down, credit, buffer, .. } = self;
+        let Self { tunnel, whose, connection, down, credit, buffer, .. } = self;
         let Self { own_calls, heard, sent, gauge, rules, .. } = self;
         let writer = Writer {
             stream,
@@ -237,25 +238,18 @@ impl Parts {
             sent,
             gauge: gauge.clone(),
         };
-        let calls = PeerCalls::new(
-            wire.clone(),
-            credential,
-            own_calls,
-            down.clone(),
-            credit,
-            buffer.clone(),
-            rules,
-        );
+        let credential = whose.credential;
         let (events, membership) = PeerEvents::new(
             wire.clone(),
             credential,
             tunnel,
             &connection,
-            down,
-            buffer,
+            down.clone(),
+            buffer.clone(),
             rules.features.event_ack,
         );
         let narrowed = events::follow_key(wire.keys.clone(), credential, membership);
+        let calls = PeerCalls::new(wire.clone(), whose, own_calls, down, credit, buffer, rules);
         let reader = Reader {
             frames,
             connection: connection.clone(),

@@ -15,6 +15,7 @@ use crate::actors::worker::Worker;
 use crate::auth::Keyring;
 use crate::auth::certificate::CertificateNames;
 use crate::auth::guesses::Guesses;
+use crate::observe::calls::CallCounter;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::limits::Limits;
 
@@ -35,6 +36,10 @@ pub struct Wire {
     pub guesses: Arc<Mutex<Guesses>>,
     /// Whether callers must show a key.
     pub require_caller_key: bool,
+    /// Whether calls are named by `x-request-id`.
+    pub request_ids: bool,
+    /// Counts the worker's calls.
+    pub calls: CallCounter,
     /// Which calls go together; changes when the configuration does.
     pub affinities: watch::Receiver<Arc<Affinities>>,
     /// When connections are pinged.

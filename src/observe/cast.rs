@@ -107,8 +107,8 @@ impl Cast {
         self.arbiters[worker].clone()
     }
 
-    /// Everything, with every actor. On the thread of whoever looks; an arbiter waits for it no
-    /// longer than for the reading of a few hundred actors at a time.
+    /// Everything, with every actor. On the thread of whoever looks: no arbiter is asked, and none
+    /// waits for more than the taking of a few hundred references.
     pub fn look(&self) -> CastSnapshot {
         survey::look(&self.arbiters)
     }

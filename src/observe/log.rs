@@ -1,5 +1,6 @@
 //! Log lines on stderr.
 
+pub mod access;
 mod lines;
 mod sampler;
 

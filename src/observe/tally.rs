@@ -63,12 +63,20 @@ pub enum Count {
     ConfigApplied,
     /// Configurations that could not, for their mistakes.
     ConfigRefused,
+    /// Connections to the metrics listener closed because there were too many.
+    WatcherRefused,
+    /// Questions to the metrics listener without its token, or with a wrong one.
+    WatcherUnknown,
     /// Panics of an actor.
     Panic,
     /// Log lines left out because the same place had just logged many.
     LogLineLeftOut,
     /// Log lines that stderr did not take in time.
     LogLineDropped,
+    /// Lines of the access log left out because there were too many in a second.
+    AccessLineLeftOut,
+    /// Request ids of callers that were replaced because they were none.
+    RequestIdReplaced,
 }
 
 const COUNTS: &[(Count, &str)] = &[
@@ -100,9 +108,13 @@ const COUNTS: &[(Count, &str)] = &[
     (Count::DrainForced, "drain_forced"),
     (Count::ConfigApplied, "configurations_applied"),
     (Count::ConfigRefused, "configurations_refused"),
+    (Count::WatcherRefused, "watchers_refused"),
+    (Count::WatcherUnknown, "watchers_unknown"),
     (Count::Panic, "panics"),
     (Count::LogLineLeftOut, "log_lines_left_out"),
     (Count::LogLineDropped, "log_lines_dropped"),
+    (Count::AccessLineLeftOut, "access_lines_left_out"),
+    (Count::RequestIdReplaced, "request_ids_replaced"),
 ];
 
 static TALLY: [AtomicU64; COUNTS.len()] = [const { AtomicU64::new(0) }; COUNTS.len()];
@@ -117,10 +129,14 @@ pub fn counted(what: Count) -> u64 {
     TALLY[what as usize].load(Ordering::Relaxed)
 }
 
+/// All counts, each with its name.
+pub fn all() -> impl Iterator<Item = (&'static str, u64)> {
+    COUNTS.iter().map(|(what, name)| (*name, counted(*what)))
+}
+
 /// All counts that are not zero, as `name=number` words.
 pub fn summary() -> String {
-    let words = COUNTS.iter().map(|(what, name)| (name, counted(*what)));
-    let words = words.filter(|(_, number)| *number > 0);
+    let words = all().filter(|(_, number)| *number > 0);
     words.map(|(name, number)| format!("{name}={number}")).collect::<Vec<_>>().join(" ")
 }
 

@@ -61,7 +61,9 @@ mod tests {
         }
         let measured = tick.elapsed();
         let told = system.elapsed();
-        assert!(measured <= told && told < measured * 2, "{measured:?} of {told:?}");
+        // The two are calibrated against each other, to far better than a thousandth.
+        let most = told + told / 1_000;
+        assert!(measured <= most && told < measured * 2, "{measured:?} of {told:?}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::time::{Instant, SystemTime};
 use super::ticks::{self, Tick};
 use names::Names;
 
-pub use buckets::{BOUNDS, Buckets};
+pub use buckets::BOUNDS;
 pub use frames::{FRAMES_KEPT, FrameCall, FrameKind};
 pub use gauge::{About, Held, Reading, Stall, State, TunnelGauge};
 pub use names::{NONE, OTHER};

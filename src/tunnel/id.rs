@@ -36,19 +36,29 @@ pub struct MethodPath {
 }
 
 impl RequestId {
+    /// How long its text is.
+    const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
+
     /// A new id, never used before.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
 
+    /// The id as text, as frames have it.
+    pub fn text(self) -> [u8; Self::TEXT_BYTES] {
+        let mut text = [0; Self::TEXT_BYTES];
+        self.0.hyphenated().encode_lower(&mut text);
+        text
+    }
+
+    /// The id as it is, for who only logs it.
+    pub fn uuid(self) -> Uuid {
+        self.0
+    }
+
     /// Reads an id as a peer sent it back; `None` when it can be none of ours.
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::try_parse(text).ok().map(Self)
-    }
-
-    /// The id itself, for who counts.
-    pub fn uuid(self) -> Uuid {
-        self.0
     }
 }
 
@@ -66,6 +76,11 @@ impl TunnelId {
     /// The id in two numbers, for hashing.
     pub fn halves(self) -> (u64, u64) {
         self.0.as_u64_pair()
+    }
+
+    /// The id of which these are the halves.
+    pub fn of_halves((high, low): (u64, u64)) -> Self {
+        Self(Uuid::from_u64_pair(high, low))
     }
 }
 

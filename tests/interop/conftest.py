@@ -15,12 +15,14 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import grpc
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = REPOSITORY / "examples"
@@ -123,7 +125,8 @@ class Gateway(Process):
 
     def __init__(self, directory, config=None, key=KEY, port=0):
         # Without the grace after a start, a name that never registered is unknown at once.
-        settings = {"listeners": [{"address": f"127.0.0.1:{port}"}], "routing": {"startup_grace": "0s"}}
+        settings = {"listeners": [{"address": f"127.0.0.1:{port}"}], "routing": {"startup_grace": "0s"},
+                    "metrics": {"address": "127.0.0.1:0"}}
         settings.update(config or {})
         self.config_path = path = directory / "config.json"
         path.write_text(json.dumps(settings))
@@ -154,6 +157,48 @@ class Gateway(Process):
     def hang_up(self):
         for channel in self.channels:
             channel.close()
+
+
+class Metrics:
+    """The series of /metrics at one moment."""
+
+    def __init__(self, text):
+        self.samples = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                self.samples.setdefault(sample.name, []).append(sample)
+
+    def one(self, name, **labels):
+        """The value of the series with exactly these labels; 0 as long as there is none."""
+        return next((s.value for s in self.samples.get(name, []) if s.labels == labels), 0)
+
+    def sum(self, name):
+        return sum(sample.value for sample in self.samples.get(name, []))
+
+    def series(self, name, *labels):
+        """Each value by its labels in this order."""
+        return {tuple(s.labels[label] for label in labels): s.value for s in self.samples.get(name, [])}
+
+    def of(self, name, label):
+        """Each value by its only label."""
+        return {value: number for (value,), number in self.series(name, label).items()}
+
+
+class Window:
+    """What the metrics listener of a gateway shows."""
+
+    def __init__(self, gateway):
+        self.url = gateway.line("metrics: address=").rsplit("=", 1)[1]
+
+    def text(self, page):
+        with urllib.request.urlopen(self.url + page, timeout=PATIENCE_SECONDS) as answer:
+            return answer.read().decode()
+
+    def json(self, page):
+        return json.loads(self.text(page))
+
+    def metrics(self):
+        return Metrics(self.text("metrics"))
 
 
 class ExampleService(Process):

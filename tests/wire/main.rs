@@ -10,8 +10,11 @@
 )]
 
 mod calls_by_peers;
+mod calls_counted;
 mod compression;
 mod drain;
+mod events;
+mod events_under_load;
 mod failures;
 mod flapping;
 mod health;
@@ -23,6 +26,7 @@ mod metadata;
 mod protocol;
 mod reflection;
 mod registration;
+mod request_ids;
 mod routing;
 mod streams;
 mod support;

@@ -1,4 +1,4 @@
-//! What is said when a tunnel is gone, on whatever road.
+//! The last word of a connection, said by its drop.
 
 use crate::actors::down::Down;
 use crate::actors::farewell::count_panic;

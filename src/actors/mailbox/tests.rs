@@ -130,6 +130,7 @@ async fn a_tunnel_that_ends_leaves_no_dead_letters() {
     whole_call(&stage, &tunnel).await;
     tunnel.connection.close(TunnelEnd::PeerLeft);
     settle().await;
+    tunnel.connection.abandoned();
     pass(Duration::from_secs(2)).await;
     let seen = stage.window.cast.look();
     assert!(seen.kinds.iter().all(|kind| kind.dead_letters == 0), "{:?}", seen.kinds);

@@ -96,6 +96,7 @@ impl Registry {
         }
         self.publish(tunnel);
         line.gauge.call_started();
+        call.head.marks.carried_by(tunnel);
         if let Frame::Whole(message) | Frame::Message { message, .. } = &mut call.first {
             message.room.tunnel_queue = Some(permit);
         }

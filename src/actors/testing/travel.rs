@@ -10,13 +10,14 @@ use http::HeaderMap;
 use super::{ECHO, SAY, SERIES_MAX, now};
 use crate::actors::answering::{AnswerFrame, AnswerMetadata};
 use crate::actors::event::Event;
-use crate::actors::traffic::{Ending, Message, Part, RequestHead, Room};
+use crate::actors::traffic::{Ending, Marks, Message, Part, RequestHead, Room};
+use crate::observe::ticks::Tick;
 use crate::observe::tunnels::{About, TunnelGauge, Tunnels};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::answer::{Form, Step};
 use crate::tunnel::code::Code;
 use crate::tunnel::failure::Failure;
-use crate::tunnel::id::{MemberId, MethodPath};
+use crate::tunnel::id::{MemberId, MethodPath, RequestId};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::topic::TopicName;
 
@@ -55,6 +56,8 @@ pub(crate) fn head() -> RequestHead {
         call_buffer,
         wait_end: OnceLock::new(),
         slot_of_key: None,
+        request: RequestId::random(),
+        marks: Marks::default(),
     }
 }
 
@@ -93,6 +96,7 @@ pub(crate) fn answer_frame(form: Form, text: &'static str) -> Box<AnswerFrame> {
         compressed: false,
         message: String::new(),
         metadata: AnswerMetadata::Classic(HeaderMap::new()),
+        heard: Tick::default(),
     })
 }
 

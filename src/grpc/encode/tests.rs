@@ -1,6 +1,7 @@
 //! What is written by hand must read back as the generated types say.
 
 use super::*;
+use crate::actors::traffic::Marks;
 use crate::grpc::framing::PREFIX_BYTES;
 use crate::grpc::proto::{ForwardRequest, Header};
 use crate::tunnel::allowance::Allowance;
@@ -122,7 +123,7 @@ fn an_answer_in_one_frame_has_everything() {
         headers: Some(HeaderMap::from_iter([header("x-before", "h")])),
         message: Some(message("hi")),
         ending: Some(Ending::Answered { code: Code::OK, message: "fine".to_owned(), trailers }),
-        slot: None,
+        ..Part::default()
     };
     let exact = response(&rules(&ALL), "7", false, None, &part).unwrap();
     assert_eq!((exact.request_id.as_str(), &exact.payload[..]), ("7", &b"hi"[..]));
@@ -186,6 +187,8 @@ fn head(entries: &[(&'static str, &str)], deadline: Option<Instant>) -> RequestH
         call_buffer,
         wait_end,
         slot_of_key: None,
+        request: RequestId::random(),
+        marks: Marks::default(),
     }
 }
 

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::actors::entry::Admit;
-use crate::actors::traffic::{Ending, Message, Part, RequestHead, Room};
+use crate::actors::traffic::{Ending, Marks, Message, Part, RequestHead, Room};
 use crate::grpc::conversation::{HangUp, replies};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::call::Said;
 use crate::tunnel::code::Code;
 use crate::tunnel::directory::Witness;
 use crate::tunnel::failure::Failure;
-use crate::tunnel::id::MethodPath;
+use crate::tunnel::id::{MethodPath, RequestId};
 
 use super::Sources;
 
@@ -54,6 +54,8 @@ pub(super) async fn ask(
         call_buffer: Allowance::new(sources.limits.now().call_buffer_bytes_max),
         wait_end: OnceLock::new(),
         slot_of_key: None,
+        request: RequestId::random(),
+        marks: Marks::default(),
     };
     let message = Message { payload: question, compressed: false, room: Room::default() };
     let (for_pending, mut replies) = replies(&head);

@@ -11,7 +11,7 @@ use crate::actors::down::DownEnd;
 use crate::actors::lane::QueuedEvent;
 use crate::actors::live::LiveLimits;
 use crate::actors::now;
-use crate::actors::traffic::Outgoing;
+use crate::actors::traffic::{Outgoing, handed_over};
 use crate::grpc::encode::event::{self, unix_seconds};
 use crate::grpc::encode::{self, Rules};
 use crate::grpc::proto::connection_message::MessageType;
@@ -117,10 +117,12 @@ impl Writer {
                 self.write(out.split().freeze(), false).await?;
                 self.write(payload, true).await?;
                 // What was taken so far is on its way.
+                handed_over(&rooms);
                 rooms.clear();
             }
         }
         self.write(out.freeze(), false).await?;
+        handed_over(&rooms);
         if connects {
             self.gauge.is_connected();
         }

@@ -101,19 +101,19 @@ impl Gauge {
     /// What the actor does now. For any thread.
     pub(super) fn read(&self) -> Reading {
         let mut taken = self.taken.load(Ordering::Acquire);
-        let mut handling = None;
+        let (mut handling, mut sent) = (None, 0);
         for _ in 0..READS_MAX {
             let message = self.handling.load(Ordering::Acquire);
             let since = Tick(self.since.load(Ordering::Acquire));
+            sent = self.sent.load(Ordering::Relaxed);
             fence(Ordering::Acquire);
-            let still = self.taken.load(Ordering::Relaxed);
+            let still = self.taken.load(Ordering::Acquire);
             if still == taken {
                 handling = self.name_of(message).map(|name| (name, since));
                 break;
             }
             taken = still;
         }
-        let sent = self.sent.load(Ordering::Relaxed);
         let depth = (sent & !GONE).saturating_sub(taken);
         Reading { depth, taken, handling, gone: sent & GONE != 0 }
     }

@@ -171,18 +171,18 @@ fn the_last_panics_of_all_arbiters_are_kept_the_newest_first() {
 fn a_stuck_actor_is_seen_while_its_arbiter_does_nothing_else() {
     let cast = Cast::new(1);
     let (go_on, gone_on) = mpsc::sync_channel::<()>(1);
-    let (began, begun) = mpsc::sync_channel(1);
+    let (tell, told) = mpsc::sync_channel(1);
     thread::scope(|scope| {
         let arbiter = cast.arbiter(0);
         scope.spawn(move || {
             let presence = arbiter.enter(&ECHO, None);
             post(&presence, 4);
             let begun_at = presence.begin(SING, now());
-            began.send(begun_at).unwrap();
+            tell.send(begun_at).unwrap();
             gone_on.recv().unwrap();
             presence.end(SING, begun_at);
         });
-        let begun_at: Tick = begun.recv().unwrap();
+        let begun_at: Tick = told.recv().unwrap();
         for _ in 0..3 {
             let least = begun_at.elapsed();
             let seen = cast.look();
@@ -247,7 +247,6 @@ fn the_places_of_those_that_ended_are_taken_again() {
     assert!(cast.look().actors.is_empty());
 }
 
-/// The arbiter goes on while 100,000 actors are looked at: it waits for a few hundred at a time.
 #[test]
 fn actors_come_and_go_while_many_are_looked_at() {
     let cast = Cast::new(1);

@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use log::{Level, Record};
 
+use super::access;
 use super::sampler::{Sampler, WINDOW};
 use crate::observe::tally::{Count, count};
 
 /// How many lines wait while stderr takes none. At ten lines a second of each fact, some seconds.
 pub(super) const LINES_MAX: usize = 1024;
+
+/// How many of them may be of the access log, so that a flood of calls leaves room to tell of.
+const ACCESS_LINES_MAX: usize = LINES_MAX / 2;
 
 /// How long a line may get; the rest is cut. With [`LINES_MAX`], all that waits is 4 MiB at most.
 const LINE_BYTES_MAX: usize = 4096;
@@ -62,6 +66,17 @@ impl Lines {
     /// Takes text as it is.
     pub(super) fn add_text(&self, text: String) {
         self.push(&mut self.lock(), text);
+    }
+
+    /// Takes a line of the access log.
+    pub(super) fn add_access(&self, line: String) {
+        let mut state = self.lock();
+        if state.waiting.len() < ACCESS_LINES_MAX {
+            self.push(&mut state, line);
+        } else {
+            state.dropped += 1;
+            count(Count::LogLineDropped);
+        }
     }
 
     /// Waits until everything is written, but not for longer than this.
@@ -142,6 +157,11 @@ impl<'a, W: Write> Writer<'a, W> {
         for left_out in left_out {
             let message = format!("left out: lines={} like={:?}", left_out.lines, left_out.fact);
             self.write_or_lose(&line(left_out.level, module_path!(), &message));
+        }
+        let calls = access::left_out();
+        if calls > 0 {
+            let message = format!("left out: lines={calls} like=\"access\"");
+            self.write_or_lose(&line(Level::Warn, module_path!(), &message));
         }
     }
 

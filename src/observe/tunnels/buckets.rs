@@ -3,35 +3,19 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::observe::calls::Buckets;
+
 /// The bounds in which handshakes and round trips of tunnels are counted, in seconds. They are among
 /// those of gRFC A66; a network round trip needs no finer ones, and fewer leave room for more services.
 pub const BOUNDS: &[f64] = &[
     0.0001, 0.0003, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0,
 ];
 
-/// What a histogram has counted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Buckets {
-    /// The upper end of each bucket but the last, which has none, in seconds.
-    pub bounds: &'static [f64],
-    /// How many fell into each bucket, each counted once: there is one more than there are bounds.
-    pub counts: Vec<u64>,
-    /// All of them together, in seconds.
-    pub sum: f64,
-}
-
 /// A histogram that counts from any thread.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
     counts: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
-}
-
-impl Buckets {
-    /// How many there are.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
 }
 
 impl Histogram {

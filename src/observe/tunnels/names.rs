@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::buckets::{BOUNDS, Buckets, Histogram};
+use super::buckets::{BOUNDS, Histogram};
 use super::frames::{Counts, FrameKind, read};
 use super::snapshot::ServiceTunnels;
+use crate::observe::calls::Buckets;
 
 /// Where names count that found no place.
 pub const OTHER: &str = "other";

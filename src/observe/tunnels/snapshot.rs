@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use super::buckets::Buckets;
+use crate::observe::calls::Buckets;
 
 /// One tunnel.
 #[derive(Clone, Debug)]

@@ -35,6 +35,7 @@ impl Process {
     pub(crate) async fn start_within(memory: &str, settings: Value) -> Self {
         let mut written = json!({
             "listeners": [{ "address": "127.0.0.1:0" }],
+            "metrics": { "address": "127.0.0.1:0" },
             "workers": 2,
             "keys": [{ "id": "tests", "sha256": KeyDigest::of(KEY.as_bytes()).to_string() }],
             "routing": { "startup_grace": "0s" },

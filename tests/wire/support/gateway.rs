@@ -118,6 +118,7 @@ fn config_with(settings: Value) -> Config {
         "workers": 2,
         "keys": [key("tests", KEY, json!({}))],
         "routing": { "startup_grace": "0s" },
+        "metrics": { "address": "127.0.0.1:0" },
     });
     lay_over(&mut written, settings);
     config::parse(&written.to_string(), &config::Environment::default()).unwrap()
