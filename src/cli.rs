@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// Show the tunnels of a running gateway, or one of them with its last frames.
     Connections(connections::Asked),
     /// Show the services of a running gateway, and how their calls go.
-    Services(Watching),
+    Services(services::Asked),
 }
 
 #[derive(Debug, clap::Args)]

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Some(Command::Status(watching)) => cli::status::run(&watching),
         Some(Command::Actors(asked)) => cli::actors::run(&asked),
         Some(Command::Connections(asked)) => cli::connections::run(&asked),
-        Some(Command::Services(watching)) => cli::services::run(&watching),
+        Some(Command::Services(asked)) => cli::services::run(&asked),
     };
     let code = done.unwrap_or_else(|problem| {
         observe::log::say(&problem);

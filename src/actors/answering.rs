@@ -5,6 +5,7 @@
 
 use http::HeaderMap;
 
+use crate::observe::limits::{self, Limit};
 use crate::observe::ticks::Tick;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::answer::{Answer, Progress, Step};
@@ -120,6 +121,7 @@ impl Answering {
     fn take_room(&self, cost: usize, tunnel_buffer: &Allowance) -> Result<Room, Failure> {
         let held = self.unread.used();
         if held > 0 && held + cost > tunnel_buffer.free() {
+            limits::hit(Limit::TunnelBufferBytesMax);
             return Err(Failure::BufferFull);
         }
         let room = Room::in_buffers(cost, tunnel_buffer, &self.buffer);
@@ -130,9 +132,15 @@ impl Answering {
     /// Trailers over the limit are cut on their way out; here only what nobody means to send ends a
     /// call.
     fn check(&self, headers: Option<&HeaderMap>) -> Result<(), Failure> {
-        let headers_fit = headers.is_none_or(|headers| self.metadata.admits(headers));
-        let kept_fits = self.metadata.times(TRAILERS_TIMES_MAX).admits(&self.kept);
-        if headers_fit && kept_fits { Ok(()) } else { Err(Failure::MetadataTooLarge) }
+        let of_trailers = self.metadata.times(TRAILERS_TIMES_MAX);
+        let checks = [(self.metadata, headers), (of_trailers, Some(&self.kept))];
+        for (limit, headers) in checks {
+            if let Some(headers) = headers.filter(|headers| !limit.admits(headers)) {
+                limit.is_passed_by(headers);
+                return Err(Failure::MetadataTooLarge);
+            }
+        }
+        Ok(())
     }
 
     /// Which of a frame's metadata goes before the messages, and which after them.

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 
 use crate::observe::cast::{Arbiter, Presence};
+use crate::observe::limits::{self, Limit};
 use crate::observe::topics::{SubscriberCount, Topics};
 use crate::observe::window::Window;
 use crate::tunnel::id::{MemberId, WorkerId};
@@ -227,7 +228,7 @@ struct Running {
 #[derive(Debug)]
 struct Member {
     ended: Mailbox<SubscriptionEnded>,
-    _counted: SubscriberCount,
+    counted: SubscriberCount,
 }
 
 /// Where topics begin.
@@ -288,22 +289,25 @@ impl Bus {
         if is_edge {
             self.announce(pattern, false);
         }
-        self.forget_silent(member);
+        self.left(member, pattern);
     }
 
     /// A subscription ends that its member still wants.
     fn end(&mut self, member: MemberId, pattern: TopicPattern, why: EventRefusal) {
         let ended = self.members.get(&member).map(|member| member.ended.clone());
         self.leave(member, &pattern);
-        self.forget_silent(member);
+        self.left(member, &pattern);
         if let Some(ended) = ended {
             ended.tell(SubscriptionEnded { pattern, why });
         }
     }
 
-    fn forget_silent(&mut self, member: MemberId) {
+    /// A member listens to a pattern no more, or to nothing at all.
+    fn left(&mut self, member: MemberId, pattern: &TopicPattern) {
         if !self.directory.listens(member) {
             self.members.remove(&member);
+        } else if let Some(member) = self.members.get(&member) {
+            member.counted.listens_no_more(pattern.as_str());
         }
     }
 
@@ -352,15 +356,23 @@ impl Handler<Subscribe> for Bus {
         match self.directory.subscribe(member, &pattern, most, begin) {
             Ok(Some(Changed { topic, is_edge })) => {
                 topic.topic.join(member, lane);
-                let counted = || self.cradle.counted.subscriber();
-                let new = || Member { ended, _counted: counted() };
-                self.members.entry(member).or_insert_with(new);
+                let counted = || self.cradle.counted.subscriber(member.uuid().as_u128());
+                let new = || Member { ended, counted: counted() };
+                self.members.entry(member).or_insert_with(new).counted.listens(pattern.as_str());
                 if is_edge {
                     self.announce(&pattern, true);
                 }
             }
             Ok(None) => {}
-            Err(why) => ended.tell(SubscriptionEnded { pattern, why }),
+            Err(why) => {
+                let of_all = matches!(why, EventRefusal::Topics { .. });
+                limits::hit(if of_all {
+                    Limit::TopicsMax
+                } else {
+                    Limit::SubscriptionsPerTunnelMax
+                });
+                ended.tell(SubscriptionEnded { pattern, why });
+            }
         }
     }
 }

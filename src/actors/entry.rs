@@ -6,6 +6,7 @@ use actix::prelude::*;
 use tokio::sync::mpsc;
 
 use crate::observe::cast::Presence;
+use crate::observe::limits::{self, Limit};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::call::Said;
@@ -93,12 +94,12 @@ impl Handler<Admit> for Entry {
         if self.draining {
             return caller.fail(Failure::Draining);
         }
-        match self.calls.take(1) {
-            Some(slot) => {
-                let caller = caller.holding(slot);
-                Pending::begin(head, first, caller, self.surroundings.clone());
-            }
-            None => caller.fail(Failure::InflightLimit),
+        if let Some(slot) = self.calls.take(1) {
+            let caller = caller.holding(slot);
+            Pending::begin(head, first, caller, self.surroundings.clone());
+        } else {
+            limits::hit(Limit::CallsMax);
+            caller.fail(Failure::InflightLimit);
         }
     }
 }

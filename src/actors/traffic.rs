@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::observe::limits::{self, Limit};
 use crate::observe::ticks::{self, Tick};
 use crate::tunnel::affinity::Session;
 use crate::tunnel::allowance::{Allowance, Hold};
@@ -208,6 +209,12 @@ impl MetadataLimit {
     pub fn admits(&self, headers: &HeaderMap) -> bool {
         headers.len() <= self.entries_max && metadata_size(headers) <= self.bytes_max
     }
+
+    /// Something was refused because of this metadata.
+    pub fn is_passed_by(&self, headers: &HeaderMap) {
+        let in_bytes = metadata_size(headers) > self.bytes_max;
+        limits::hit(if in_bytes { Limit::MetadataBytesMax } else { Limit::MetadataEntriesMax });
+    }
 }
 
 /// What the metadata counts for, in bytes.
@@ -276,7 +283,15 @@ pub fn handed_over(frames: &[Outgoing]) {
 impl Room {
     /// Room for `cost` bytes in the buffers of a tunnel and of a call on it, if both have it.
     pub fn in_buffers(cost: usize, tunnel: &Allowance, call: &Allowance) -> Option<Self> {
-        let (tunnel_buffer, call_buffer) = (Some(tunnel.take(cost)?), Some(call.take(cost)?));
+        let Some(in_tunnel) = tunnel.take(cost) else {
+            limits::hit(Limit::TunnelBufferBytesMax);
+            return None;
+        };
+        let Some(in_call) = call.take(cost) else {
+            limits::hit(Limit::CallBufferBytesMax);
+            return None;
+        };
+        let (tunnel_buffer, call_buffer) = (Some(in_tunnel), Some(in_call));
         Some(Self { tunnel_buffer, call_buffer, ..Self::default() })
     }
 

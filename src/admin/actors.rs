@@ -150,12 +150,13 @@ pub(super) async fn list(
     State(facts): State<Facts>,
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
-    match wish {
-        Ok(Query(wish)) => match Paging::asked(wish.offset, wish.limit) {
-            Ok(paging) => captured(&Page::of(facts.window.cast.look(), &wish, paging)),
-            Err(error) => refused(StatusCode::BAD_REQUEST, &error),
-        },
-        Err(error) => refused(StatusCode::BAD_REQUEST, &error.body_text()),
+    let page = wish.map_err(|error| error.body_text()).and_then(|Query(wish)| {
+        let paging = Paging::asked(wish.offset, wish.limit)?;
+        Ok(Page::of(facts.window.cast.look(), &wish, paging))
+    });
+    match page {
+        Ok(page) => captured(&page),
+        Err(error) => refused(StatusCode::BAD_REQUEST, &error),
     }
 }
 

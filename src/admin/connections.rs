@@ -127,12 +127,13 @@ pub(super) async fn list(
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
     let tunnels = &facts.window.tunnels;
-    match wish {
-        Ok(Query(wish)) => match Paging::asked(wish.offset, wish.limit) {
-            Ok(paging) => captured(&Page::of(tunnels.open(), tunnels.closed(), &wish, paging)),
-            Err(error) => refused(StatusCode::BAD_REQUEST, &error),
-        },
-        Err(error) => refused(StatusCode::BAD_REQUEST, &error.body_text()),
+    let page = wish.map_err(|error| error.body_text()).and_then(|Query(wish)| {
+        let paging = Paging::asked(wish.offset, wish.limit)?;
+        Ok(Page::of(tunnels.open(), tunnels.closed(), &wish, paging))
+    });
+    match page {
+        Ok(page) => captured(&page),
+        Err(error) => refused(StatusCode::BAD_REQUEST, &error),
     }
 }
 

@@ -1,19 +1,49 @@
-//! `/services`: each name, who serves it and how its calls go; `/topics`.
+//! `/services`: each name, who serves it and how its calls go.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::observe::calls::ServiceCalls;
 use crate::observe::tunnels::TunnelSnapshot;
 
 use super::Facts;
-use super::answer::captured;
+use super::answer::{captured, refused};
+use super::paging::Paging;
+
+/// Which names, and in which order.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wish {
+    #[serde(default)]
+    sort: Sort,
+    offset: Option<usize>,
+    limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Sort {
+    /// By name.
+    #[default]
+    Name,
+    /// The most calls in flight first.
+    Calls,
+    /// The most calls a second first, then the most in all.
+    Rate,
+    /// The most calls that the gateway ended first.
+    Errors,
+}
 
 #[derive(Debug, Serialize)]
 struct Page {
+    #[serde(flatten)]
+    paging: Paging,
     services: Vec<Service>,
 }
 
@@ -45,18 +75,39 @@ struct Tunnels {
     draining: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct Topics {
-    topics: [(); 0],
-}
-
-pub(super) async fn list(State(facts): State<Facts>) -> Response {
+pub(super) async fn list(
+    State(facts): State<Facts>,
+    wish: Result<Query<Wish>, QueryRejection>,
+) -> Response {
     let window = &facts.window;
-    captured(&Page { services: joined(window.tunnels.open(), window.calls.services()) })
+    let page = wish.map_err(|error| error.body_text()).and_then(|Query(wish)| {
+        let mut paging = Paging::asked(wish.offset, wish.limit)?;
+        let mut services = joined(window.tunnels.open(), window.calls.services());
+        sort(&mut services, wish.sort);
+        paging.cut(&mut services);
+        Ok(Page { paging, services })
+    });
+    match page {
+        Ok(page) => captured(&page),
+        Err(error) => refused(StatusCode::BAD_REQUEST, &error),
+    }
 }
 
-pub(super) async fn topics() -> Response {
-    captured(&Topics { topics: [] })
+fn sort(services: &mut [Service], by: Sort) {
+    match by {
+        Sort::Name => {}
+        Sort::Calls => services.sort_by_key(|service| Reverse(service.calls_in_flight)),
+        Sort::Rate => {
+            let rate = |service: &Service| (service.per_second, service.calls_started);
+            services.sort_by(|one, other| {
+                let (one, other) = (rate(one), rate(other));
+                other.0.total_cmp(&one.0).then(other.1.cmp(&one.1))
+            });
+        }
+        Sort::Errors => {
+            services.sort_by_key(|service| Reverse(service.by_reason.values().sum::<u64>()));
+        }
+    }
 }
 
 /// Names that have tunnels, calls or both, in order.

@@ -5,13 +5,29 @@ use std::process::ExitCode;
 
 use serde::Deserialize;
 
+use super::query::with_query;
 use super::table::{Column, Page, Tone};
 use super::watching::Watching;
 use super::words::{known, number, rate};
 
+/// Which services, and in which order.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Asked {
+    #[command(flatten)]
+    watching: Watching,
+    /// What comes first: by name, the most calls in flight, the most calls a second, the most that the
+    /// gateway ended.
+    #[arg(long, value_parser = ["name", "calls", "rate", "errors"])]
+    sort: Option<String>,
+    /// How many services to show at most.
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<usize>,
+}
+
 /// As `/services` says it.
 #[derive(Debug, Deserialize)]
 struct Services {
+    matched: usize,
     services: Vec<Service>,
 }
 
@@ -36,8 +52,10 @@ struct Tunnels {
 }
 
 /// Shows them.
-pub(crate) fn run(watching: &Watching) -> Result<ExitCode, String> {
-    watching.show(&watching.client()?, "/services", draw)
+pub(crate) fn run(asked: &Asked) -> Result<ExitCode, String> {
+    let limit = asked.limit.map(|limit| limit.to_string());
+    let path = with_query("/services", &[("sort", asked.sort.clone()), ("limit", limit)]);
+    asked.watching.show(&asked.watching.client()?, &path, draw)
 }
 
 fn draw(answer: &Services, page: &mut Page) {
@@ -76,6 +94,11 @@ fn draw(answer: &Services, page: &mut Page) {
         page.line(Tone::Plain, "no service");
     }
     page.table(&columns, rows.collect());
+    let (shown, matched) = (answer.services.len(), answer.matched);
+    if shown < matched {
+        let (shown, matched) = (number(shown as u64), number(matched as u64));
+        page.line(Tone::Plain, &format!("{shown} of {matched} services; --limit shows more"));
+    }
 }
 
 /// The most frequent first.

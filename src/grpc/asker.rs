@@ -45,6 +45,6 @@ impl Asker {
     /// There is none left, or there is no good key.
     pub fn place_of_call(&self) -> Result<Option<Hold>, Failure> {
         let Some(grant) = self.0.as_ref().map_err(|failure| *failure)? else { return Ok(None) };
-        grant.calls.take(1).map(Some).ok_or(Failure::InflightLimit)
+        head::place_of_key(grant).map(Some)
     }
 }

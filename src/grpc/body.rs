@@ -15,6 +15,7 @@ use tower_service::Service;
 
 use super::stream::capacity;
 use super::wire::StreamSlot;
+use crate::observe::limits::{self, Limit};
 use crate::observe::tally::{Count, count};
 
 /// The body of a request.
@@ -110,6 +111,7 @@ async fn send(
         let allowed = tokio::time::timeout(send_stall_timeout, capacity(stream, data.len())).await;
         let Ok(allowed) = allowed else {
             count(Count::SendStalled);
+            limits::hit(Limit::SendStallTimeout);
             stream.send_reset(Reason::CANCEL);
             return Err(Reason::CANCEL.into());
         };

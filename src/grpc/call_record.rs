@@ -14,12 +14,14 @@ use crate::actors::now;
 use crate::actors::traffic::{Ending, Message, RequestHead};
 use crate::auth::KeyGrant;
 use crate::observe::calls::{Counted, End, Reason, Status};
+use crate::observe::limits::{self, Limit};
 use crate::observe::log::access;
 use crate::observe::ticks::{self, Tick};
 use crate::tunnel::call::Said;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{RequestId, TunnelId};
 
+use super::limits_reached;
 use super::request_id;
 use super::status::of_failure;
 use super::wire::Wire;
@@ -62,6 +64,8 @@ pub(super) struct Outcome {
     reason: Option<Reason>,
     /// When the end was read off the tunnel, if it is the service's own.
     heard: Option<Tick>,
+    /// The limit that it has reached, where the end tells.
+    limit: Option<Limit>,
 }
 
 impl CallRecord {
@@ -135,7 +139,8 @@ impl CallRecord {
         let (messages_in, bytes_in) = self.head.as_ref().map_or((0, 0), |head| head.marks.said());
         let duration_nanoseconds = self.arrived.nanoseconds_until(end);
         let overhead_nanoseconds = self.overhead(outcome, end);
-        let Outcome { status, reason, .. } = outcome;
+        let Outcome { status, reason, limit, .. } = outcome;
+        limit.into_iter().for_each(limits::hit);
         self.counted.end(End {
             status,
             reason,
@@ -209,14 +214,16 @@ impl Outcome {
     pub(super) fn of_failure(failure: Failure) -> Self {
         let (code, reason) = of_failure(failure);
         let status = Status::numbered(code.number());
-        Self { status, reason: Reason::named(reason), heard: None }
+        let limit = limits_reached::by_failure(failure);
+        Self { status, reason: Reason::named(reason), heard: None, limit }
     }
 
     /// It ends so; `heard` is when the part was read that says it.
     pub(super) fn of(ending: &Ending, heard: Tick) -> Self {
         match ending {
             Ending::Answered { code, .. } => {
-                Self { status: Status::numbered(code.number()), reason: None, heard: Some(heard) }
+                let status = Status::numbered(code.number());
+                Self { status, reason: None, heard: Some(heard), limit: None }
             }
             Ending::Failed(failure) => Self::of_failure(*failure),
         }

@@ -16,6 +16,7 @@ use http::Request;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use crate::observe::limits::{self, Limit};
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::tls::{ServerConfig, handshake};
@@ -83,7 +84,10 @@ pub async fn serve(
     let connection = match timeout_at(until, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return handshake_failed(remote, &error),
-        Err(elapsed) => return handshake_failed(remote, &elapsed),
+        Err(elapsed) => {
+            limits::hit(Limit::HandshakeTimeout);
+            return handshake_failed(remote, &elapsed);
+        }
     };
     let shared =
         Rc::new(Shared::new(remote, roles, certificate, &wire.worker.tunnels.limits.now()));
@@ -108,7 +112,10 @@ async fn with_tls(
             return Some(socket);
         }
         Ok(Err(error)) => failed(&error),
-        Err(elapsed) => failed(&elapsed),
+        Err(elapsed) => {
+            limits::hit(Limit::HandshakeTimeout);
+            failed(&elapsed);
+        }
     }
     None
 }
@@ -144,6 +151,7 @@ async fn drive(
     let mut aging = Aging::new(wire.age);
     let mut drains = *phase.borrow_and_update() != Phase::Serving;
     if drains {
+        count(Count::ConnectionDrained);
         connection.graceful_shutdown();
     }
     loop {
@@ -158,6 +166,7 @@ async fn drive(
             // Once draining there is no further phase that a connection would act on.
             Ok(()) = phase.changed(), if !drains => {
                 drains = true;
+                count(Count::ConnectionDrained);
                 connection.graceful_shutdown();
             }
             due = aging.due(|| shared.carries_tunnel()) => match due {
@@ -169,6 +178,7 @@ async fn drive(
             },
             () = shared.early_cancels.too_many() => {
                 count(Count::ConnectionCalmed);
+                limits::hit(Limit::EarlyCancels);
                 log::info!("connection closed: remote={} too many early cancels", shared.remote);
                 return close(connection, Reason::ENHANCE_YOUR_CALM).await;
             }
@@ -228,6 +238,7 @@ fn dispatch(
 ) {
     let Some(mut slot) = shared.take_slot() else {
         count(Count::StreamRefused);
+        limits::hit(Limit::StreamsPerConnectionMax);
         return respond.send_reset(Reason::REFUSED_STREAM);
     };
     if is_reset(&mut respond) {

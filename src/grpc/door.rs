@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::auth::network::network;
+use crate::observe::limits::Limit;
 use crate::tunnel::allowance::{Allowance, Hold};
 
 /// With so many addresses, those without a connection are forgotten. There are never more than
@@ -49,10 +50,14 @@ impl Door {
 
     /// A place for a connection from `address`, which stands for its whole network, if there is one.
     /// Loopback, where everything behind a proxy on this machine comes from, is limited in all only.
-    pub fn enter(&self, address: IpAddr) -> Option<Place> {
-        let in_all = self.all.take(1)?;
+    ///
+    /// # Errors
+    ///
+    /// Which limit leaves none.
+    pub fn enter(&self, address: IpAddr) -> Result<Place, Limit> {
+        let in_all = self.all.take(1).ok_or(Limit::ConnectionsMax)?;
         if address.to_canonical().is_loopback() {
-            return Some(Place { _in_all: in_all, _of_address: None });
+            return Ok(Place { _in_all: in_all, _of_address: None });
         }
         let address = network(address);
         let mut addresses = self.addresses.borrow_mut();
@@ -61,7 +66,8 @@ impl Door {
         }
         let allowance =
             addresses.entry(address).or_insert_with(|| Allowance::new(self.per_address_max.get()));
-        Some(Place { _in_all: in_all, _of_address: Some(allowance.take(1)?) })
+        let of_address = allowance.take(1).ok_or(Limit::ConnectionsPerAddressMax)?;
+        Ok(Place { _in_all: in_all, _of_address: Some(of_address) })
     }
 }
 
@@ -75,12 +81,12 @@ mod tests {
         let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         let first = door.enter(one).unwrap();
         let _second = door.enter(one).unwrap();
-        assert!(door.enter(one).is_none(), "two of one address");
+        assert!(door.enter(one).is_err(), "two of one address");
         let _third = door.enter(other).unwrap();
         drop(first);
         let _fourth = door.enter(one).unwrap();
         let _fifth = door.enter(other).unwrap();
-        assert!(door.enter(IpAddr::from([192, 0, 2, 3])).is_none(), "four in all");
+        assert!(door.enter(IpAddr::from([192, 0, 2, 3])).is_err(), "four in all");
     }
 
     #[test]
@@ -88,7 +94,7 @@ mod tests {
         let door = Door::new(Allowance::new(10), 1);
         let of = |text: &str| door.enter(text.parse().unwrap());
         let _first = of("2001:db8:0:1::1").unwrap();
-        assert!(of("2001:db8:0:1::2").is_none(), "the same network");
+        assert!(of("2001:db8:0:1::2").is_err(), "the same network");
         let _second = of("2001:db8:0:2::1").unwrap();
         let _local = [of("::1").unwrap(), of("::1").unwrap()];
     }
@@ -97,9 +103,9 @@ mod tests {
     fn loopback_is_limited_in_all_only_and_addresses_without_connections_are_forgotten() {
         let door = Door::new(Allowance::new(10), 1);
         let local: Vec<_> = (0..5).map(|_| door.enter(IpAddr::from([127, 0, 0, 1]))).collect();
-        assert!(local.iter().all(Option::is_some));
+        assert!(local.iter().all(Result::is_ok));
         for (a, b) in (0..20).flat_map(|a| (0..100).map(move |b| (a, b))) {
-            assert!(door.enter(IpAddr::from([192, 0, a, b])).is_some());
+            assert!(door.enter(IpAddr::from([192, 0, a, b])).is_ok());
         }
         assert!(door.addresses.borrow().len() <= FORGET_FROM);
     }

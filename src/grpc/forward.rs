@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::actors::entry::Admit;
 use crate::actors::pending::Reply;
 use crate::actors::traffic::{Ending, Message, Part, RequestHead};
+use crate::observe::limits::{self, Limit};
 use crate::observe::tally::{Count, count};
 use crate::observe::ticks::Tick;
 use crate::tunnel::call::Said;
@@ -334,6 +335,7 @@ impl Listener {
             return Stopped::Failed { failure: Failure::Deadline, in_message };
         }
         count(Count::SendStalled);
+        limits::hit(Limit::SendStallTimeout);
         self.writer.reset(Reason::CANCEL);
         Stopped::Gone
     }

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use crate::actors::now;
 use crate::actors::traffic::{Marks, RequestHead};
 use crate::auth::{Admission, Credential, KeyGrant};
+use crate::observe::limits::{self, Limit};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
 use crate::tunnel::allowance::{Allowance, Hold};
@@ -60,6 +61,7 @@ pub(super) fn read(
     let deadline = deadline(&headers)?;
     metadata::strip(&mut headers);
     if !wire.metadata_limit().admits_request(&headers) {
+        wire.metadata_limit().is_passed_by(&headers);
         return Err(Failure::MetadataTooLarge);
     }
     record.put_id(&mut headers);
@@ -119,7 +121,19 @@ pub fn place_of_call(grant: &KeyGrant, path: &MethodPath) -> Result<Hold, Failur
     if !grant.call.allows(path.service()) {
         return Err(Failure::Scope);
     }
-    grant.calls.take(1).ok_or(Failure::InflightLimit)
+    place_of_key(grant)
+}
+
+/// A place among the calls of a key.
+///
+/// # Errors
+///
+/// If it has as many in flight as it may.
+pub fn place_of_key(grant: &KeyGrant) -> Result<Hold, Failure> {
+    grant.calls.take(1).ok_or_else(|| {
+        limits::hit(Limit::CallsOfKey);
+        Failure::InflightLimit
+    })
 }
 
 /// Whether the caller's time may have run out before the call was on its way: clients write

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::actors::registry::{Admits, RegistryHandle};
+use crate::observe::limits::{self, Limit};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::allowance::{Allowance, Hold};
 use crate::tunnel::directory::Condition;
@@ -101,6 +102,7 @@ impl health_server::Health for Health {
         self.may_ask(&service)?;
         let Some(place) = self.watches.take(1) else {
             count(Count::WatchRefused);
+            limits::hit(Limit::HealthWatchesMax);
             let refusal = status::refusal(Failure::InflightLimit);
             let (code, metadata) = (refusal.code(), refusal.metadata().clone());
             return Err(Status::with_metadata(code, "too many watches are open", metadata));

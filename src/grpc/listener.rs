@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use crate::observe::limits;
 use crate::observe::tally::{Count, count};
 use crate::tls::ServerConfig;
 use crate::tls::credentials::Credentials;
@@ -65,13 +66,16 @@ async fn next(
             }
         };
         match door.enter(remote.ip()) {
-            Some(place) => {
+            Ok(place) => {
                 // The handshake is the worker's: a slow one holds up nobody here.
                 let tls = credentials.map(Credentials::server);
                 return Arrival { stream, remote, roles, tls, place };
             }
             // Closed at once: it costs nothing, and says that there is nobody.
-            None => count(Count::ConnectionRefused),
+            Err(limit) => {
+                limits::hit(limit);
+                count(Count::ConnectionRefused);
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ pub mod framing;
 pub mod head;
 pub mod health;
 pub mod keepalive;
+mod limits_reached;
 pub mod listener;
 pub mod metadata;
 pub mod own;

@@ -23,6 +23,7 @@ use crate::actors::traffic::{
     MESSAGE_OVERHEAD_BYTES, Marks, Message, MetadataLimit, Outgoing, Part, RequestHead, Room,
 };
 use crate::auth::{Credential, KeyGrant};
+use crate::observe::limits::{self, Limit};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::admission;
 use crate::tunnel::allowance::{Allowance, Hold};
@@ -184,6 +185,7 @@ impl PeerCalls {
         let (path, remote) = (&request.method_path, self.whose.remote);
         let mut record = CallRecord::begin(&self.wire, path, &mut headers, remote);
         let Some(place) = self.places.take_within(1, limits.calls_per_tunnel_max) else {
+            limits::hit(Limit::CallsPerTunnelMax);
             return self.refuse(&peer_request, record, Failure::InflightLimit);
         };
         let buffer = Allowance::new(limits.call_buffer_bytes_max);
@@ -212,6 +214,7 @@ impl PeerCalls {
             .ok_or(Failure::UnknownService)?;
         let deadline = deadline(&headers, request.timeout_seconds)?;
         if !MetadataLimit::of(limits).admits_request(&headers) {
+            MetadataLimit::of(limits).is_passed_by(&headers);
             return Err(Failure::MetadataTooLarge);
         }
         record.put_id(&mut headers);

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use crate::actors::now;
 use crate::auth::guesses::Judgement;
+use crate::observe::limits::{self, Limit};
 use crate::observe::tally::{Count, count};
 
 use super::wire::Wire;
@@ -26,6 +27,7 @@ pub async fn shown(what: &str, remote: SocketAddr, wire: &Wire) {
         }
         Judgement::Late => {}
     }
+    limits::hit(Limit::BadKeysPerMinuteMax);
     let delay = wire.worker.tunnels.limits.now().bad_key_delay;
     tokio::time::sleep(delay).await;
 }

@@ -269,6 +269,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_of_events_is_told_with_a_code_a_reason_and_the_topic() {
+        let max = 7;
+        let table = [
+            (EventRefusal::BadTopic(BadTopic::Empty), "INVALID_ARGUMENT bad_event"),
+            (EventRefusal::BadTopic(BadTopic::Reserved), "PERMISSION_DENIED scope"),
+            (EventRefusal::BadId { max }, "INVALID_ARGUMENT bad_event"),
+            (EventRefusal::NotText, "INVALID_ARGUMENT bad_event"),
+            (EventRefusal::OutOfScope, "PERMISSION_DENIED scope"),
+            (EventRefusal::SubscriptionsPerTunnel { max }, "RESOURCE_EXHAUSTED topic_limit"),
+            (EventRefusal::Topics { max }, "RESOURCE_EXHAUSTED topic_limit"),
+            (EventRefusal::TooLarge { max }, "RESOURCE_EXHAUSTED message_too_large"),
+            (EventRefusal::MetadataTooLarge, "RESOURCE_EXHAUSTED metadata_too_large"),
+            (EventRefusal::NoRoom, "RESOURCE_EXHAUSTED queue_full"),
+            (EventRefusal::NoneHadRoom, "RESOURCE_EXHAUSTED queue_full"),
+            (EventRefusal::Lost, "INTERNAL panic"),
+        ];
+        for (why, told) in table {
+            assert_eq!(event_refusal(&why, "a.b"), format!("{told}: topic \"a.b\": {why}"));
+        }
+    }
+
+    #[test]
     fn the_gateway_never_makes_a_status_that_belongs_to_the_application() {
         for failure in Failure::ALL {
             let code = of_failure(failure).0.number();

@@ -25,6 +25,7 @@ use crate::actors::credit::Credit;
 use crate::actors::down::{Down, DownEnd, down};
 use crate::actors::lane::EventLane;
 use crate::actors::now;
+use crate::observe::limits;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::observe::ticks::{self, Tick};
@@ -37,6 +38,7 @@ use crate::tunnel::liveness::LastSeen;
 use super::answer::http_status;
 use super::encode::Rules;
 use super::head;
+use super::limits_reached;
 use super::peer_call::{PeerCalls, Whose};
 use super::refused_key;
 use super::status;
@@ -80,6 +82,7 @@ pub async fn serve(
             } else {
                 log::info!("tunnel refused: remote={} reason={end}", shared.remote);
             }
+            limits_reached::by_tunnel(&end).into_iter().for_each(limits::hit);
             wire.worker.window.tunnels.refused(status::of_tunnel_end(&end).1);
             // A peer that is gone needs no answer.
             drop(stream.send_trailers(status::tunnel_trailers(&end)));
@@ -131,6 +134,7 @@ async fn run(
         closed: status::of_disconnect(&ended),
         detail: ended.to_string(),
     });
+    limits_reached::by_tunnel(&ended).into_iter().for_each(limits::hit);
     count(Count::TunnelClosed);
     log::info!("tunnel closed: tunnel={tunnel} reason={ended}");
 }

@@ -3,6 +3,7 @@
 pub mod calls;
 pub mod cast;
 pub mod histogram;
+pub mod limits;
 pub mod log;
 pub mod tally;
 pub mod ticks;

@@ -51,6 +51,8 @@ pub enum Count {
     StreamGone,
     /// Connections told to go because of their age.
     ConnectionAged,
+    /// Connections told to go because the gateway stops.
+    ConnectionDrained,
     /// Connections closed because they cancelled too many calls early.
     ConnectionCalmed,
     /// Health watches refused because there were too many.
@@ -102,6 +104,7 @@ const COUNTS: &[(Count, &str)] = &[
     (Count::StreamRefused, "streams_refused"),
     (Count::StreamGone, "streams_gone"),
     (Count::ConnectionAged, "connections_aged"),
+    (Count::ConnectionDrained, "connections_drained"),
     (Count::ConnectionCalmed, "connections_calmed"),
     (Count::WatchRefused, "watches_refused"),
     (Count::SendStalled, "sends_stalled"),

@@ -4,7 +4,7 @@
 //! from when the topic begins until nothing of it waits any more; then what it counted goes to the
 //! totals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,6 @@ pub struct Topics {
     published: [AtomicU64; PUBLISHED.len()],
     duplicates: AtomicU64,
     slow_consumers: AtomicU64,
-    subscribers: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +24,8 @@ struct Table {
     running: BTreeMap<u64, Arc<TopicGauge>>,
     /// What topics have counted that are on the list no more.
     past: Counts,
+    /// The patterns that each subscriber listens to.
+    listening: HashMap<u128, BTreeSet<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,7 +78,10 @@ pub struct TopicCount {
 
 /// Somebody who listens to at least one topic, counted until this is dropped.
 #[derive(Debug)]
-pub struct SubscriberCount(Arc<Topics>);
+pub struct SubscriberCount {
+    topics: Arc<Topics>,
+    id: u128,
+}
 
 /// All topics together, since the start of the gateway. A pattern that is listened to on several
 /// workers is a topic of each.
@@ -133,9 +137,9 @@ impl Topics {
     }
 
     /// Somebody begins to listen.
-    pub fn subscriber(self: &Arc<Self>) -> SubscriberCount {
-        self.subscribers.fetch_add(1, Ordering::Relaxed);
-        SubscriberCount(self.clone())
+    pub fn subscriber(self: &Arc<Self>, id: u128) -> SubscriberCount {
+        self.table().listening.entry(id).or_default();
+        SubscriberCount { topics: self.clone(), id }
     }
 
     /// An event was published.
@@ -161,10 +165,16 @@ impl Topics {
         running.iter().map(|gauge| gauge.snapshot()).collect()
     }
 
+    /// The patterns that somebody listens to.
+    pub fn of(&self, id: u128) -> Vec<String> {
+        self.table().listening.get(&id).into_iter().flatten().cloned().collect()
+    }
+
     /// All of them together.
     pub fn totals(&self) -> TopicTotals {
         let table = self.table();
         let (mut sum, topics) = (table.past, table.running.len() as u64);
+        let subscribers = table.listening.len() as u64;
         for gauge in table.running.values() {
             sum.add(gauge);
         }
@@ -179,7 +189,7 @@ impl Topics {
                 ("subscriber_gone", sum.subscriber_gone),
                 ("too_large", sum.too_large),
             ],
-            subscribers: self.subscribers.load(Ordering::Relaxed) as u64,
+            subscribers,
             topics,
             slow_consumers: load(&self.slow_consumers),
         }
@@ -275,9 +285,23 @@ impl Drop for TopicCount {
     }
 }
 
+impl SubscriberCount {
+    /// It listens to a pattern.
+    pub fn listens(&self, pattern: &str) {
+        let mut table = self.topics.table();
+        table.listening.entry(self.id).or_default().insert(pattern.to_owned());
+    }
+
+    /// It does so no more.
+    pub fn listens_no_more(&self, pattern: &str) {
+        let mut table = self.topics.table();
+        table.listening.entry(self.id).or_default().remove(pattern);
+    }
+}
+
 impl Drop for SubscriberCount {
     fn drop(&mut self) {
-        self.0.subscribers.fetch_sub(1, Ordering::Relaxed);
+        self.topics.table().listening.remove(&self.id);
     }
 }
 
@@ -325,11 +349,15 @@ mod tests {
         }
         topics.duplicate();
         topics.slow_consumer();
-        let subscriber = topics.subscriber();
+        let subscriber = topics.subscriber(7);
+        subscriber.listens("a.*");
+        subscriber.listens("b");
+        subscriber.listens_no_more("b");
+        assert_eq!((topics.of(7), topics.of(8)), (vec!["a.*".to_owned()], vec![]));
         let totals = topics.totals();
         assert_eq!(totals.published, [("accepted", 2), ("no_subscriber", 0), ("rejected", 1)]);
         assert_eq!((totals.duplicates, totals.slow_consumers, totals.subscribers), (1, 1, 1));
         drop(subscriber);
-        assert_eq!(topics.totals().subscribers, 0);
+        assert_eq!((topics.totals().subscribers, topics.of(7)), (0, vec![]));
     }
 }

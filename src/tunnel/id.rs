@@ -89,6 +89,11 @@ impl MemberId {
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
+
+    /// The id itself, for who counts.
+    pub fn uuid(self) -> Uuid {
+        self.0
+    }
 }
 
 impl From<TunnelId> for MemberId {

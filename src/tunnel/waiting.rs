@@ -31,6 +31,17 @@ struct Taken {
     of_service: HashMap<ServiceName, usize>,
 }
 
+/// Why there is no place for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// As many calls wait as may.
+    Calls,
+    /// As many calls to this service wait as may.
+    CallsOfService,
+    /// The messages of those that wait have as many bytes as they may.
+    Bytes,
+}
+
 /// The place of one waiting call; its drop gives it back.
 #[derive(Debug)]
 pub struct Place {
@@ -62,20 +73,28 @@ struct Waiter<C> {
 impl WaitingRoom {
     /// A place for a call with `bytes` of messages, if the limits leave one. An empty room takes a
     /// message of any size.
-    pub fn enter(&self, path: &MethodPath, bytes: usize, limits: &Limits) -> Option<Place> {
+    ///
+    /// # Errors
+    ///
+    /// Which limit leaves none.
+    pub fn enter(&self, path: &MethodPath, bytes: usize, limits: &Limits) -> Result<Place, NoRoom> {
         let bytes = bytes.min(limits.waiting_bytes_max);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let of_service = taken.of_service.get(path.service()).copied().unwrap_or(0);
-        let has_place = taken.calls < limits.waiting_calls_max
-            && of_service < limits.waiting_calls_per_service_max
-            && bytes <= limits.waiting_bytes_max.saturating_sub(taken.bytes);
-        has_place.then(|| {
-            let service = ServiceName::new(path.service());
-            taken.calls += 1;
-            taken.bytes += bytes;
-            *taken.of_service.entry(service.clone()).or_default() += 1;
-            Place { room: self.clone(), service, bytes }
-        })
+        if taken.calls >= limits.waiting_calls_max {
+            return Err(NoRoom::Calls);
+        }
+        if of_service >= limits.waiting_calls_per_service_max {
+            return Err(NoRoom::CallsOfService);
+        }
+        if bytes > limits.waiting_bytes_max.saturating_sub(taken.bytes) {
+            return Err(NoRoom::Bytes);
+        }
+        let service = ServiceName::new(path.service());
+        taken.calls += 1;
+        taken.bytes += bytes;
+        *taken.of_service.entry(service.clone()).or_default() += 1;
+        Ok(Place { room: self.clone(), service, bytes })
     }
 
     /// How many calls wait.
@@ -220,11 +239,11 @@ mod tests {
         let limits = limits();
         let first = room.enter(&path("a.A"), 1, &limits).unwrap();
         let _second = room.enter(&path("a.A"), 1, &limits).unwrap();
-        assert!(room.enter(&path("a.A"), 1, &limits).is_none(), "two of a service");
+        assert!(room.enter(&path("a.A"), 1, &limits).is_err(), "two of a service");
         let third = room.enter(&path("b.B"), 1, &limits).unwrap();
-        assert!(room.enter(&path("c.C"), 1, &limits).is_none(), "three in all");
+        assert!(room.enter(&path("c.C"), 1, &limits).is_err(), "three in all");
         drop(third);
-        assert!(room.enter(&path("c.C"), 9, &limits).is_none(), "ten bytes");
+        assert!(room.enter(&path("c.C"), 9, &limits).is_err(), "ten bytes");
         drop(first);
         room.enter(&path("a.A"), 9, &limits).unwrap();
     }
@@ -233,7 +252,7 @@ mod tests {
     fn an_empty_room_takes_a_message_of_any_size() {
         let room = WaitingRoom::default();
         let place = room.enter(&path("a.A"), usize::MAX, &limits()).unwrap();
-        assert!(room.enter(&path("b.B"), 1, &limits()).is_none());
+        assert!(room.enter(&path("b.B"), 1, &limits()).is_err());
         drop(place);
         assert_eq!(room.bytes(), 0);
     }
@@ -289,10 +308,10 @@ mod tests {
                         let of_service = model.iter().filter(|waits| waits.2 == service).count();
                         let held: usize = model.iter().map(|waits| waits.3).sum();
                         prop_assert_eq!(
-                            place.is_some(),
+                            place.is_ok(),
                             model.len() < 3 && of_service < 2 && held + bytes <= 10
                         );
-                        if let Some(place) = place {
+                        if let Ok(place) = place {
                             ids[call] = RequestId::random();
                             let end = now + Duration::from_secs(3);
                             let path = path(services[service]);

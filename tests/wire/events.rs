@@ -88,8 +88,17 @@ async fn who_does_not_listen_any_more_or_has_gone_gets_nothing() {
     one.subscribe(&["a", "b"]).await;
     other.subscribe(&["a"]).await;
     heard_by(&mut publisher, "a", 2).await;
+    let listens = |id: &str| {
+        let tunnels = gateway.window().tunnels.open();
+        tunnels.into_iter().find(|tunnel| tunnel.id == id).unwrap().topics
+    };
+    assert_eq!(
+        (listens(&one.id), listens(&other.id)),
+        (vec!["a".to_owned(), "b".to_owned()], vec!["a".to_owned()])
+    );
     one.unsubscribe(&["a"]).await;
     heard_by(&mut publisher, "a", 1).await;
+    assert_eq!(listens(&one.id), ["b"]);
     publisher.publish("b", "of b", "").await;
     assert_eq!(next(&mut one).await.event_id, "of b");
     other.half_close();

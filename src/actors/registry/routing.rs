@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use actix::prelude::*;
 
 use crate::actors::now;
+use crate::observe::limits::{self, Limit};
 use crate::tunnel::affinity::mixed;
 use crate::tunnel::call::Frame;
 use crate::tunnel::directory::{NoPick, Wish};
@@ -58,11 +59,19 @@ impl Registry {
             coin: toss(&mut self.coin),
         };
         let load = |line: &Arc<Line>| line.load.load(Ordering::Relaxed);
-        let picked = self.directory.pick(&wish, now(), load)?;
+        let picked = self.directory.pick(&wish, now(), load).inspect_err(|reason| {
+            if *reason == NoPick::Full {
+                limits::hit(Limit::CallsPerTunnelMax);
+            }
+        })?;
         if call.place.is_none() {
             call.place = picked.calls.take_within(1, self.limits.now().calls_per_service_max);
         }
-        if call.place.is_some() { Ok((picked.tunnel, picked.worker)) } else { Err(NoPick::Full) }
+        if call.place.is_none() {
+            limits::hit(Limit::CallsPerServiceMax);
+            return Err(NoPick::Full);
+        }
+        Ok((picked.tunnel, picked.worker))
     }
 
     /// Opens a call on a tunnel of this worker: a slot, room for the first frame, and off it goes.

@@ -4,9 +4,12 @@ use actix::prelude::*;
 
 use crate::actors::mailbox::{Mailbox, ring};
 use crate::actors::{now, wait_past};
+use crate::observe::limits::{self, Limit};
 use crate::observe::tally::{Count, count};
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{MethodPath, RequestId};
+
+use crate::tunnel::waiting::NoRoom;
 
 use super::routing::failure_of;
 use super::{ForwardRequest, Inquire, Outcome, Registry};
@@ -142,9 +145,17 @@ impl Registry {
         ctx: &mut Context<Self>,
     ) -> bool {
         let place = self.waiting_room.enter(&path, bytes, &self.limits.now());
-        let Some(place) = place else {
-            waiter.refuse(Failure::TooManyWaiting);
-            return false;
+        let place = match place {
+            Ok(place) => place,
+            Err(reason) => {
+                limits::hit(match reason {
+                    NoRoom::Calls => Limit::WaitingCallsMax,
+                    NoRoom::CallsOfService => Limit::WaitingCallsPerServiceMax,
+                    NoRoom::Bytes => Limit::WaitingBytesMax,
+                });
+                waiter.refuse(Failure::TooManyWaiting);
+                return false;
+            }
         };
         count(Count::CallWaited);
         self.waiting.admit(request, path, end, place, waiter);

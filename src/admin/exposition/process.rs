@@ -6,6 +6,7 @@ use prometheus::proto::MetricFamily;
 
 use super::family::Family;
 use crate::admin::facts::{Facts, InForce};
+use crate::observe::limits::hits;
 use crate::observe::tally::{self, Count, counted};
 
 /// A metric that sums up some of the counts: its name, its help, its label, and which value of that
@@ -43,7 +44,11 @@ const SELECTIONS: [Selection; 5] = [
         "gateway_h2_goaway_total",
         "Connections that were told to go.",
         "reason",
-        &[("age", Count::ConnectionAged), ("enhance_your_calm", Count::ConnectionCalmed)],
+        &[
+            ("age", Count::ConnectionAged),
+            ("drain", Count::ConnectionDrained),
+            ("enhance_your_calm", Count::ConnectionCalmed),
+        ],
     ),
     (
         "gateway_config_reload_total",
@@ -56,7 +61,7 @@ const SELECTIONS: [Selection; 5] = [
 pub(super) fn families(facts: &Facts) -> Vec<Option<MetricFamily>> {
     let in_force = facts.run.in_force();
     let mut families: Vec<_> = SELECTIONS.iter().map(selected).collect();
-    families.extend([late(), limits(&in_force), counts()]);
+    families.extend([late(), limits(&in_force), reached(), counts()]);
     families.extend(build(facts, &in_force));
     families
 }
@@ -85,6 +90,17 @@ fn limits(in_force: &InForce) -> Option<MetricFamily> {
         limits.add(&[("name", name)], *value);
     }
     limits.finish()
+}
+
+fn reached() -> Option<MetricFamily> {
+    let mut reached = Family::counter(
+        "gateway_limit_hits_total",
+        "What was refused, ended, closed or delayed because of a limit.",
+    );
+    for (limit, number) in hits() {
+        reached.count(&[("limit", limit)], number);
+    }
+    reached.finish()
 }
 
 /// Everything that the last line of the log says.

@@ -5,7 +5,6 @@
 const PERIOD = 1000; // ms from one question to the next of its kind
 const PATIENCE = 5000; // ms for an answer
 const REMEMBERED = 180000; // ms that the lines show
-const SERVICES_MAX = 25; // rows
 const TOKEN = "adit-metrics-token";
 
 const part = (id) => document.getElementById(id);
@@ -147,9 +146,8 @@ function counted(counts, leaveOut) {
   return there.sort(([, one], [, other]) => other - one).map(([name, count]) => `${name} ${whole.format(count)}`);
 }
 
-function drawServices({ services }) {
-  const order = (one, other) => other.per_second - one.per_second || other.calls_started - one.calls_started;
-  const rows = [...services].sort(order).slice(0, SERVICES_MAX).map((service) => {
+function drawServices({ services, matched }) {
+  const rows = services.map((service) => {
     const states = ["ready", "late", "draining", "opening"].filter((state) => service.tunnels[state] > 0);
     const tunnels = states.map((state) => `${whole.format(service.tunnels[state])} ${state}`);
     const unwell = service.tunnels.late + service.tunnels.draining > 0;
@@ -161,7 +159,7 @@ function drawServices({ services }) {
     ] };
   });
   fill("services-rows", rows);
-  show({ "services-note": shown(rows.length, services.length, "service") });
+  show({ "services-note": shown(rows.length, matched, "service") });
 }
 
 function drawTunnels({ connections, open }) {
@@ -272,6 +270,6 @@ function askForToken(refused) {
 // Links cannot carry the token.
 part("links").hidden = sessionStorage.getItem(TOKEN) !== null;
 follow("/status", drawStatus);
-follow("/services", drawServices);
+follow("/services?sort=rate&limit=25", drawServices);
 follow("/connections?sort=calls&limit=15", drawTunnels);
 follow("/actors?sort=handled&limit=12", drawActors);

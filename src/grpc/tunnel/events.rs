@@ -20,8 +20,9 @@ use crate::grpc::encode::COPIED_BYTES_MAX;
 use crate::grpc::encode::event::unix_seconds;
 use crate::grpc::proto::subscription_request::Action;
 use crate::grpc::proto::{EventMessage, SubscriptionRequest};
-use crate::grpc::status;
 use crate::grpc::wire::Wire;
+use crate::grpc::{limits_reached, status};
+use crate::observe::limits;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::observe::topics::Publishing;
@@ -163,6 +164,7 @@ impl PeerEvents {
 
     fn refuse(&self, what: &str, topic: &str, why: EventRefusal) {
         count(Count::FrameRejected);
+        limits_reached::by_event_refusal(why).into_iter().for_each(limits::hit);
         let topic = told(topic);
         log::warn!("{what} refused: tunnel={} topic={} reason={why}", self.tunnel, outside(topic));
         self.down.push_reply(Outgoing::Error(status::event_refusal(&why, topic).into()));
