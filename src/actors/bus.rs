@@ -3,7 +3,9 @@
 //! A topic is one actor on each worker that has subscribers of it. An event crosses to another worker
 //! once, however many listen there, and that worker's bus finds its topics itself.
 
-use std::sync::Arc;
+mod handle;
+
+use std::sync::{Arc, Weak};
 
 use actix::prelude::*;
 use rustc_hash::FxHashMap;
@@ -12,7 +14,6 @@ use tokio::sync::mpsc;
 use crate::observe::cast::{Arbiter, Presence};
 use crate::observe::limits::{self, Limit};
 use crate::observe::topics::{SubscriberCount, Topics};
-use crate::observe::window::Window;
 use crate::tunnel::id::{MemberId, WorkerId};
 use crate::tunnel::topic::TopicPattern;
 use crate::tunnel::topic::directory::{Changed, Most, TopicDirectory};
@@ -25,7 +26,9 @@ use super::lane::EventLane;
 use super::live::LiveLimits;
 use super::mailbox::{Mailbox, Post, Watched, watched};
 use super::now;
-use super::topic::{Already, Beginning, TopicHandle, TopicLost};
+pub use handle::{BusHandle, Membership, Settings};
+
+use super::topic::{Already, Beginning, Left, TopicHandle, TopicLost};
 
 // === What a bus is told ===
 
@@ -101,95 +104,6 @@ pub struct SubscriptionEnded {
     pub why: EventRefusal,
 }
 
-// === The handles ===
-
-/// A bus as everyone else sees it.
-#[derive(Clone, Debug)]
-pub struct BusHandle(Post<Bus>);
-
-/// What every bus is started with.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How much of everything.
-    pub limits: LiveLimits,
-    /// Events that come twice are delivered once.
-    pub deduplicate: bool,
-    /// Where everything is counted.
-    pub window: Window,
-}
-
-/// Who may listen. Dropped, it listens to nothing any more.
-#[derive(Debug)]
-pub struct Membership {
-    bus: BusHandle,
-    member: MemberId,
-    lane: EventLane,
-    ended: Mailbox<SubscriptionEnded>,
-}
-
-impl BusHandle {
-    /// Starts the bus of one worker, on that worker.
-    pub fn start(
-        worker: WorkerId,
-        settings: &Settings,
-        died: mpsc::UnboundedSender<&'static str>,
-    ) -> Self {
-        Self(Post::start(Bus::new(worker, settings, died)))
-    }
-
-    /// Introduces all buses, in the order of their workers, before anybody listens.
-    pub fn meet(&self, buses: Vec<Self>) {
-        self.0.tell(MeetBuses(buses));
-    }
-
-    /// Publishes something on this worker. What one member publishes under one name reaches each
-    /// subscriber in the same order.
-    pub fn publish(&self, publication: Publication) {
-        self.0.tell(Publish(Arc::new(publication)));
-    }
-
-    /// Somebody on this worker may listen. Its events come by the lane; `ended` hears of each
-    /// subscription that is refused or taken back.
-    pub fn member(
-        &self,
-        member: MemberId,
-        lane: EventLane,
-        ended: Mailbox<SubscriptionEnded>,
-    ) -> Membership {
-        Membership { bus: self.clone(), member, lane, ended }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn crash(&self) {
-        self.0.tell(super::testing::Crash);
-    }
-}
-
-impl Membership {
-    /// Listens to a topic. Twice is the same as once.
-    pub fn subscribe(&self, pattern: TopicPattern) {
-        let (member, lane, ended) = (self.member, self.lane.clone(), self.ended.clone());
-        self.bus.0.tell(Subscribe { member, pattern, lane, ended });
-    }
-
-    /// Listens to it no more.
-    pub fn unsubscribe(&self, pattern: TopicPattern) {
-        self.bus.0.tell(Unsubscribe { member: self.member, pattern });
-    }
-
-    /// May listen to what `keep` says, and to nothing else: the other subscriptions end.
-    pub fn narrow(&self, keep: impl Fn(&TopicPattern) -> bool + Send + 'static) {
-        self.bus.0.tell(Narrow { member: self.member, keep: Box::new(keep) });
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.lane.close();
-        self.bus.0.tell(LeaveBus { member: self.member });
-    }
-}
-
 // === The actor ===
 
 /// The actor behind the handle.
@@ -203,6 +117,8 @@ struct Bus {
     others: Vec<(WorkerId, BusHandle)>,
     limits: LiveLimits,
     cradle: Cradle,
+    /// How often a member joined a topic after others.
+    turns: u64,
     _farewell: PermanentFarewell,
     presence: Presence,
 }
@@ -224,11 +140,24 @@ struct Running {
     topic: TopicHandle,
 }
 
-/// Somebody who listens.
+/// Somebody who listens, or did.
 #[derive(Debug)]
 struct Member {
     ended: Mailbox<SubscriptionEnded>,
-    counted: SubscriberCount,
+    /// That it listens to something.
+    counted: Option<SubscriberCount>,
+    /// The topics that it left since it last joined one, if they have not let it go yet.
+    left: Vec<Weak<Left>>,
+}
+
+/// A subscription that is granted.
+struct Joins<'s> {
+    topic: TopicHandle,
+    pattern: &'s TopicPattern,
+    lane: EventLane,
+    ended: Mailbox<SubscriptionEnded>,
+    /// What the member listens to besides.
+    before: Vec<Running>,
 }
 
 /// Where topics begin.
@@ -267,6 +196,7 @@ impl Bus {
             deduplicate: *deduplicate,
             others: Vec::new(),
             limits: limits.clone(),
+            turns: 0,
             cradle: Cradle { worker, arbiter, counted: window.topics.clone(), begun: 0 },
             _farewell: PermanentFarewell { kind: "bus", died },
             presence,
@@ -285,11 +215,37 @@ impl Bus {
         let Some(Changed { topic, is_edge }) = self.directory.unsubscribe(member, pattern) else {
             return;
         };
-        topic.topic.leave(member);
+        let left = topic.topic.leave(member);
+        if let Some(member) = self.members.get_mut(&member) {
+            member.left.push(left);
+        }
         if is_edge {
             self.announce(pattern, false);
         }
         self.left(member, pattern);
+    }
+
+    /// A member joins a topic, after all that it listened to before.
+    fn join(&mut self, member: MemberId, joins: Joins<'_>) {
+        let Joins { topic, pattern, lane, ended, before } = joins;
+        let new = || Member { ended, counted: None, left: Vec::new() };
+        let Member { counted, left, .. } = self.members.entry(member).or_insert_with(new);
+        let left: Vec<_> = left.drain(..).filter_map(|left| left.upgrade()).collect();
+        if before.is_empty() && left.is_empty() {
+            topic.join(member, lane);
+        } else {
+            self.turns += 1;
+            let passed = topic.join_after(member, lane, self.turns);
+            for running in before {
+                running.topic.let_pass(member, passed.clone());
+            }
+            for left in left {
+                left.let_pass(passed.clone());
+            }
+        }
+        let topics = &self.cradle.counted;
+        let counted = counted.get_or_insert_with(|| topics.subscriber(member.uuid().as_u128()));
+        counted.listens(pattern.as_str());
     }
 
     /// A subscription ends that its member still wants.
@@ -304,10 +260,13 @@ impl Bus {
 
     /// A member listens to a pattern no more, or to nothing at all.
     fn left(&mut self, member: MemberId, pattern: &TopicPattern) {
-        if !self.directory.listens(member) {
-            self.members.remove(&member);
-        } else if let Some(member) = self.members.get(&member) {
-            member.counted.listens_no_more(pattern.as_str());
+        let listens = self.directory.listens(member);
+        let Some(member) = self.members.get_mut(&member) else { return };
+        if let Some(counted) = &member.counted {
+            counted.listens_no_more(pattern.as_str());
+        }
+        if !listens {
+            member.counted = None;
         }
     }
 
@@ -352,15 +311,14 @@ impl Handler<Subscribe> for Bus {
         let most =
             Most { topics: limits.topics_max, subscriptions: limits.subscriptions_per_tunnel_max };
         let lost = Post::of(self, ctx);
+        let before = self.directory.topics_of(member);
         let begin = || self.cradle.begin(&pattern, lost.mailbox());
         match self.directory.subscribe(member, &pattern, most, begin) {
             Ok(Some(Changed { topic, is_edge })) => {
-                topic.topic.join(member, lane);
-                let counted = || self.cradle.counted.subscriber(member.uuid().as_u128());
-                let new = || Member { ended, counted: counted() };
-                self.members.entry(member).or_insert_with(new).counted.listens(pattern.as_str());
+                let (topic, pattern) = (topic.topic, &pattern);
+                self.join(member, Joins { topic, pattern, lane, ended, before });
                 if is_edge {
-                    self.announce(&pattern, true);
+                    self.announce(pattern, true);
                 }
             }
             Ok(None) => {}
@@ -392,6 +350,7 @@ impl Handler<LeaveBus> for Bus {
         for pattern in self.directory.patterns_of(member) {
             self.leave(member, &pattern);
         }
+        self.members.remove(&member);
     }
 }
 

@@ -2,8 +2,13 @@
 //!
 //! It starts with its first subscriber and ends with its last one. The bus of its worker decides both,
 //! so that nothing comes for it after its end.
+//!
+//! Somebody who listens to other topics already, or did so a moment ago, joins when those have handed
+//! over what came before: otherwise a later event could overtake an earlier one of the same publisher.
+//! What comes meanwhile waits here.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use actix::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -25,6 +30,23 @@ use super::now;
 struct JoinTopic {
     member: MemberId,
     lane: EventLane,
+    /// The number under which it may hear; none if it may at once.
+    turn: Option<u64>,
+}
+
+/// Somebody joins another topic after this one.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct LetPass {
+    member: MemberId,
+    passed: Arc<Passed>,
+}
+
+/// All others have handed over what came before.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct MayHear {
+    turn: u64,
 }
 
 /// Somebody listens no more.
@@ -32,10 +54,11 @@ struct JoinTopic {
 #[rtype(result = "()")]
 struct LeaveTopic {
     member: MemberId,
+    left: Arc<Left>,
 }
 
 /// Something was published.
-#[derive(Debug, Message)]
+#[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 struct Deliver {
     publication: Arc<Publication>,
@@ -56,6 +79,31 @@ pub struct TopicLost {
 /// Those who have an event from another topic.
 #[derive(Debug, Default)]
 pub struct Already(Mutex<FxHashSet<MemberId>>);
+
+/// Held by each topic that a member listened to before it joined one. The drop of the last share lets
+/// it hear that one.
+#[derive(Debug)]
+pub struct Passed {
+    topic: Mailbox<MayHear>,
+    turn: u64,
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        self.topic.tell(MayHear { turn: self.turn });
+    }
+}
+
+/// Dropped when a topic has let a member go, to whom it hands nothing more.
+#[derive(Debug, Default)]
+pub struct Left(Mutex<Vec<Arc<Passed>>>);
+
+impl Left {
+    /// The member joins another topic after that.
+    pub fn let_pass(&self, passed: Arc<Passed>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(passed);
+    }
+}
 
 /// A topic as its bus sees it.
 #[derive(Clone, Debug)]
@@ -80,18 +128,34 @@ impl TopicHandle {
         let Beginning { pattern, number, counted, lost } = beginning;
         let presence = arbiter.enter(Topic::ROLE, None);
         let farewell = Farewell { pattern, number, lost };
-        let subscribers = FxHashMap::default();
-        Self(Post::start(Topic { subscribers, counted, _farewell: farewell, presence }))
+        let (subscribers, joining) = (FxHashMap::default(), BTreeMap::new());
+        Self(Post::start(Topic { subscribers, joining, counted, _farewell: farewell, presence }))
     }
 
-    /// Somebody listens.
+    /// Somebody listens, who listened to nothing else.
     pub fn join(&self, member: MemberId, lane: EventLane) {
-        self.0.tell(JoinTopic { member, lane });
+        self.0.tell(JoinTopic { member, lane, turn: None });
     }
 
-    /// Somebody listens no more. After the last one it ends.
-    pub fn leave(&self, member: MemberId) {
-        self.0.tell(LeaveTopic { member });
+    /// Somebody listens, as soon as the last share of what this returns is dropped. `turn` is another
+    /// number each time.
+    pub fn join_after(&self, member: MemberId, lane: EventLane, turn: u64) -> Arc<Passed> {
+        self.0.tell(JoinTopic { member, lane, turn: Some(turn) });
+        Arc::new(Passed { topic: self.0.mailbox(), turn })
+    }
+
+    /// Drops a share when the member has what came before.
+    pub fn let_pass(&self, member: MemberId, passed: Arc<Passed>) {
+        self.0.tell(LetPass { member, passed });
+    }
+
+    /// Somebody listens no more, which has happened when what this returns is dropped. After the last
+    /// one the topic ends.
+    pub fn leave(&self, member: MemberId) -> Weak<Left> {
+        let left = Arc::<Left>::default();
+        let seen = Arc::downgrade(&left);
+        self.0.tell(LeaveTopic { member, left });
+        seen
     }
 
     /// Something was published.
@@ -109,12 +173,32 @@ impl TopicHandle {
 #[derive(Debug)]
 struct Topic {
     subscribers: FxHashMap<MemberId, EventLane>,
+    /// Those who may not hear yet, by the numbers under which they may.
+    joining: BTreeMap<u64, Joining>,
     counted: Arc<TopicCount>,
     _farewell: Farewell,
     presence: Presence,
 }
 
-watched!(Topic is Topic, told: [JoinTopic, LeaveTopic, Deliver], asked: [], timers: []);
+watched!(
+    Topic is Topic,
+    told: [JoinTopic, LetPass, MayHear, LeaveTopic, Deliver],
+    asked: [],
+    timers: [],
+);
+
+/// Somebody who may not hear yet.
+#[derive(Debug)]
+struct Joining {
+    member: MemberId,
+    lane: EventLane,
+    /// What came meanwhile, each with the room of its publisher.
+    deliveries: Vec<Deliver>,
+    /// It joined others after this one.
+    held: Vec<Arc<Passed>>,
+    /// It has left already, and gets what came before that.
+    left: Option<Arc<Left>>,
+}
 
 /// Tells the bus of a topic that broke. One that ends has nobody left to tell it to.
 #[derive(Debug)]
@@ -144,34 +228,16 @@ impl Actor for Topic {
     type Context = Context<Self>;
 }
 
-impl Handler<JoinTopic> for Topic {
-    type Result = ();
-
-    fn handle(&mut self, JoinTopic { member, lane }: JoinTopic, _: &mut Self::Context) {
-        self.subscribers.insert(member, lane);
-        self.counted.subscribers(self.subscribers.len());
-    }
-}
-
-impl Handler<LeaveTopic> for Topic {
-    type Result = ();
-
-    fn handle(&mut self, LeaveTopic { member }: LeaveTopic, ctx: &mut Self::Context) {
-        self.subscribers.remove(&member);
-        self.counted.subscribers(self.subscribers.len());
-        if self.subscribers.is_empty() {
-            ctx.stop();
-        }
-    }
-}
-
-impl Handler<Deliver> for Topic {
-    type Result = ();
-
-    fn handle(&mut self, Deliver { publication, already }: Deliver, _: &mut Self::Context) {
+impl Topic {
+    /// Hands an event to some of those who listen, if they do not have it.
+    fn hand<'m>(
+        &self,
+        Deliver { publication, already }: &Deliver,
+        to: impl Iterator<Item = (&'m MemberId, &'m EventLane)>,
+    ) {
         let (event, now) = (&publication.event, now());
         let (cost, mut taken, mut dropped) = (event.cost(), 0, 0);
-        for (member, lane) in &self.subscribers {
+        for (member, lane) in to {
             if already.as_ref().is_some_and(|already| !already.is_first(*member)) {
                 continue;
             }
@@ -182,7 +248,85 @@ impl Handler<Deliver> for Topic {
                 Pushed::Gone => {}
             }
         }
-        self.counted.came(taken, dropped);
+        self.counted.went(taken, dropped);
         publication.went(taken, dropped);
+    }
+
+    fn count_subscribers(&self) {
+        let joining = self.joining.values().filter(|joining| joining.left.is_none());
+        self.counted.subscribers(self.subscribers.len() + joining.count());
+    }
+
+    fn end_if_empty(&self, ctx: &mut Context<Self>) {
+        self.count_subscribers();
+        if self.subscribers.is_empty() && self.joining.is_empty() {
+            ctx.stop();
+        }
+    }
+}
+
+impl Handler<JoinTopic> for Topic {
+    type Result = ();
+
+    fn handle(&mut self, JoinTopic { member, lane, turn }: JoinTopic, _: &mut Self::Context) {
+        if let Some(turn) = turn {
+            let (deliveries, held, left) = (Vec::new(), Vec::new(), None);
+            self.joining.insert(turn, Joining { member, lane, deliveries, held, left });
+        } else {
+            self.subscribers.insert(member, lane);
+        }
+        self.count_subscribers();
+    }
+}
+
+impl Handler<LetPass> for Topic {
+    type Result = ();
+
+    fn handle(&mut self, LetPass { member, passed }: LetPass, _: &mut Self::Context) {
+        for joining in self.joining.values_mut().filter(|joining| joining.member == member) {
+            joining.held.push(passed.clone());
+        }
+    }
+}
+
+impl Handler<MayHear> for Topic {
+    type Result = ();
+
+    fn handle(&mut self, MayHear { turn }: MayHear, ctx: &mut Self::Context) {
+        let Some(joining) = self.joining.remove(&turn) else { return };
+        let Joining { member, lane, deliveries, left, .. } = &joining;
+        for delivery in deliveries {
+            self.hand(delivery, std::iter::once((member, lane)));
+        }
+        if left.is_none() {
+            self.subscribers.insert(*member, lane.clone());
+        }
+        self.end_if_empty(ctx);
+    }
+}
+
+impl Handler<LeaveTopic> for Topic {
+    type Result = ();
+
+    fn handle(&mut self, LeaveTopic { member, left }: LeaveTopic, ctx: &mut Self::Context) {
+        let mut joining = self.joining.values_mut();
+        let joining = joining.find(|joining| joining.member == member && joining.left.is_none());
+        match joining {
+            Some(joining) => joining.left = Some(left),
+            None => drop(self.subscribers.remove(&member)),
+        }
+        self.end_if_empty(ctx);
+    }
+}
+
+impl Handler<Deliver> for Topic {
+    type Result = ();
+
+    fn handle(&mut self, delivery: Deliver, _: &mut Self::Context) {
+        self.counted.came();
+        self.hand(&delivery, self.subscribers.iter());
+        for joining in self.joining.values_mut().filter(|joining| joining.left.is_none()) {
+            joining.deliveries.push(delivery.clone());
+        }
     }
 }

@@ -221,9 +221,13 @@ impl TopicGauge {
         self.subscribers.store(now, Ordering::Relaxed);
     }
 
-    /// An event has come: so many queues took it, so many had no room.
-    pub fn came(&self, taken: usize, dropped: usize) {
+    /// An event has come.
+    pub fn came(&self) {
         add(&self.events, 1);
+    }
+
+    /// So many queues took an event, so many had no room.
+    pub fn went(&self, taken: usize, dropped: usize) {
         add(&self.queued, taken as u64);
         add(&self.queue_full, dropped as u64);
     }
@@ -323,7 +327,8 @@ mod tests {
         let topic = topics.begin("a.*", 1);
         let waiting = topic.clone();
         topic.subscribers(2);
-        topic.came(2, 1);
+        topic.came();
+        topic.went(2, 1);
         topic.delivered();
         let seen = topics.look();
         assert_eq!((seen.len(), &*seen[0].pattern, seen[0].worker), (1, "a.*", 1));

@@ -325,6 +325,21 @@ async fn metadata_over_the_limit_is_refused() {
 }
 
 #[tokio::test]
+async fn an_event_for_which_its_publisher_has_no_room_is_refused() {
+    let gateway = Gateway::with(json!({ "limits": {
+        "message_bytes_max": "1KiB", "call_buffer_bytes_max": "1KiB",
+        "tunnel_buffer_bytes_max": "1KiB"
+    } }));
+    let mut publisher = acked(&gateway).await;
+    publisher.publish("a", "large", vec![7; 2_000]).await;
+    let refused = publisher.refusal().await;
+    assert!(refused.starts_with("RESOURCE_EXHAUSTED queue_full: topic \"a\""), "{refused}");
+    assert_eq!(outcome(&mut publisher).await, told("large", "rejected", 0));
+    publisher.publish("a", "small", vec![7; 500]).await;
+    assert_eq!(outcome(&mut publisher).await, told("small", "no_subscriber", 0));
+}
+
+#[tokio::test]
 async fn an_event_too_large_for_a_frame_is_told_as_missed() {
     let limits = json!({ "classic_frame_bytes_max": "1KiB" });
     let gateway = Gateway::with(json!({ "limits": limits }));

@@ -137,6 +137,13 @@ impl<T: Clone> TopicDirectory<T> {
         self.subscriptions.get(&member).into_iter().flatten().cloned().collect()
     }
 
+    /// What serves the topics that a member listens to.
+    pub fn topics_of(&self, member: MemberId) -> Vec<T> {
+        let own = self.subscriptions.get(&member).into_iter().flatten();
+        let here = own.filter_map(|pattern| self.topics.get(pattern)?.here.as_ref());
+        here.map(|here| here.topic.clone()).collect()
+    }
+
     /// What served a topic here is gone, if it is the one that `is_it` knows; the members that
     /// listened to it, which do so no more.
     pub fn lose(&mut self, pattern: &TopicPattern, is_it: impl Fn(&T) -> bool) -> Vec<MemberId> {
@@ -249,6 +256,7 @@ mod tests {
         expected.sort_unstable();
         assert_eq!(lost, expected);
         assert_eq!(directory.patterns_of(other), [pattern("b")]);
+        assert_eq!((directory.topics_of(other), directory.topics_of(one)), (vec![1], vec![]));
         assert_eq!(directory.len(), 1);
     }
 
