@@ -281,19 +281,17 @@ fn start_metrics(
 ) -> Result<Option<Admin>, StartError> {
     let Some(bound) = bound else { return Ok(None) };
     let arbiters = workers.iter().map(|worker| probe(&worker.arbiter)).collect();
-    let facts = Facts { window: window.clone(), arbiters, run: run.clone() };
+    let (window, run) = (window.clone(), run.clone());
+    let facts = Facts { window, arbiters, run, lately: Arc::default() };
     bound.serve(settings, facts).map(Some).map_err(StartError::Metrics)
 }
 
 /// Asks an arbiter for a sign of life.
 fn probe(arbiter: &Arbiter) -> Probe {
     let arbiter = arbiter.handle();
-    Probe::new(move |alive| {
-        // One that has ended drops the sender, which is no sign of life.
-        arbiter.spawn_fn(move || {
-            // Who asked may have lost its patience.
-            let _ = alive.send(());
-        });
+    Probe::new(move |sign| {
+        // One that has ended drops it, which is no sign of life.
+        arbiter.spawn_fn(move || sign.give());
     })
 }
 

@@ -11,7 +11,7 @@ mod watching;
 mod words;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -165,6 +165,9 @@ pub(crate) fn new_key(id: &str) -> Result<ExitCode, String> {
 }
 
 fn print(text: &str) -> Result<ExitCode, String> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())?;
-    Ok(ExitCode::SUCCESS)
+    match io::stdout().write_all(text.as_bytes()) {
+        // Who reads has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
+        Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
+    }
 }

@@ -57,6 +57,8 @@ fn serve(path: &Path) -> Result<ExitCode, String> {
         .then(|| source.make_run_key(&mut config))
         .transpose()
         .map_err(|error| error.to_string())?;
+    // Meanwhile: the first that is timed need not wait for it.
+    std::thread::spawn(observe::ticks::start);
     let system = actix_rt::System::new();
     let ended = system.block_on(async move {
         // Before anybody can know that it is up, and stop it.

@@ -26,7 +26,7 @@ use crate::observe::cast::Presence;
 use crate::observe::tally::{Count, count};
 use crate::observe::tunnels::State;
 use crate::tunnel::admission::Rejection;
-use crate::tunnel::directory::{Directory, Entry, Standing};
+use crate::tunnel::directory::{Directory, Entry, Routing, Standing};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{ServiceName, TunnelId, WorkerId};
@@ -105,10 +105,13 @@ impl Registry {
     ) -> Self {
         let Settings { routing, limits: live, declared, waiting_room, window } = settings;
         let limits = live.now();
-        settings.window.calls.match_unqualified(routing.match_unqualified);
+        let counted = window.calls.clone();
+        if worker.0 == 0 {
+            tell_names(&counted, routing, declared);
+        }
         Self {
             worker,
-            counted: settings.window.calls.clone(),
+            counted,
             directory: Directory::new(
                 worker,
                 *routing,
@@ -185,6 +188,12 @@ impl Registry {
     }
 }
 
+/// Names that the configuration writes out count as served: calls of them are told to come back.
+fn tell_names(counted: &Calls, routing: &Routing, declared: &[ServiceName]) {
+    counted.match_unqualified(routing.match_unqualified);
+    counted.declare(declared.iter().map(ServiceName::as_str));
+}
+
 impl Actor for Registry {
     type Context = Context<Self>;
 }
@@ -203,7 +212,9 @@ impl Handler<Reconfigure> for Registry {
     fn handle(&mut self, message: Reconfigure, ctx: &mut Self::Context) {
         let limits = self.limits.now();
         let Reconfigure { routing, declared } = message;
-        self.counted.match_unqualified(routing.match_unqualified);
+        if self.worker.0 == 0 {
+            tell_names(&self.counted, &routing, &declared);
+        }
         self.directory.reconfigure(routing, limits.names_remembered_max, declared);
         self.board.reconfigure(limits.calls_per_tunnel_max, limits.cancel_timeout);
         drop(limits);

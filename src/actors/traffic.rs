@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -64,8 +64,10 @@ pub struct RequestHead {
 pub struct Marks {
     /// When its first frame was handed to HTTP/2, as a tick.
     opened: AtomicU64,
-    /// The tunnel that carries it, in two halves.
-    tunnel: [AtomicU64; 2],
+    /// How long it has waited before that for others than the gateway, in nanoseconds.
+    waited: AtomicU64,
+    /// The tunnel that carries it. Another may take it over while its caller leaves.
+    tunnel: Mutex<Option<TunnelId>>,
     messages: AtomicU64,
     bytes: AtomicU64,
 }
@@ -249,16 +251,23 @@ impl Marks {
 
     /// A tunnel carries the call from now on.
     pub fn carried_by(&self, tunnel: TunnelId) {
-        let (high, low) = tunnel.halves();
-        self.tunnel[0].store(high, Ordering::Relaxed);
-        self.tunnel[1].store(low, Ordering::Relaxed);
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
     }
 
     /// The tunnel that carries it, or did.
     pub fn tunnel(&self) -> Option<TunnelId> {
-        let halves =
-            (self.tunnel[0].load(Ordering::Relaxed), self.tunnel[1].load(Ordering::Relaxed));
-        (halves != (0, 0)).then(|| TunnelId::of_halves(halves))
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since then the call has waited for its caller, or for a tunnel; it has not gone down one.
+    pub fn waited(&self, since: Tick) {
+        let nanoseconds = since.nanoseconds_until(ticks::now());
+        self.waited.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// How long that was altogether, in nanoseconds.
+    pub fn waited_nanoseconds(&self) -> u64 {
+        self.waited.load(Ordering::Relaxed)
     }
 
     /// When the call went down its tunnel, once it has.

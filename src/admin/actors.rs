@@ -15,7 +15,7 @@ use crate::observe::cast::{
 use crate::observe::histogram::Times;
 
 use super::Facts;
-use super::answer::{captured, refused, seconds};
+use super::answer::{captured, list as list_of, refused, seconds};
 use super::paging::Paging;
 
 /// Which actors, and in which order. Those that are stuck always come first.
@@ -150,13 +150,27 @@ pub(super) async fn list(
     State(facts): State<Facts>,
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
-    let page = wish.map_err(|error| error.body_text()).and_then(|Query(wish)| {
+    list_of(|| {
+        let Query(wish) = wish.map_err(|error| error.body_text())?;
         let paging = Paging::asked(wish.offset, wish.limit)?;
-        Ok(Page::of(facts.window.cast.look(), &wish, paging))
-    });
-    match page {
-        Ok(page) => captured(&page),
-        Err(error) => refused(StatusCode::BAD_REQUEST, &error),
+        let cast = facts.window.cast.look();
+        wish.check(&cast)?;
+        Ok(Page::of(cast, &wish, paging))
+    })
+}
+
+impl Wish {
+    /// Whether there are such kinds and arbiters at all.
+    fn check(&self, cast: &CastSnapshot) -> Result<(), String> {
+        let kinds: Vec<_> = cast.kinds.iter().map(|kind| kind.kind).collect();
+        if self.kind.as_ref().is_some_and(|kind| !kinds.contains(&kind.as_str())) {
+            return Err(format!("kind: must be one of {}", kinds.join(", ")));
+        }
+        let arbiters = cast.arbiters.len();
+        if self.arbiter.is_some_and(|arbiter| arbiter >= arbiters) {
+            return Err(format!("arbiter: must be less than {arbiters}"));
+        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::observe::tunnels::{ClosedTunnel, FrameSeen, OneTunnel, OpenOrClosed, TunnelSnapshot};
 
 use super::Facts;
-use super::answer::{captured, moment, refused, seconds};
+use super::answer::{captured, list as list_of, moment, refused, seconds};
 use super::paging::Paging;
 
 /// Which tunnels, and in which order.
@@ -127,14 +127,11 @@ pub(super) async fn list(
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
     let tunnels = &facts.window.tunnels;
-    let page = wish.map_err(|error| error.body_text()).and_then(|Query(wish)| {
+    list_of(|| {
+        let Query(wish) = wish.map_err(|error| error.body_text())?;
         let paging = Paging::asked(wish.offset, wish.limit)?;
         Ok(Page::of(tunnels.open(), tunnels.closed(), &wish, paging))
-    });
-    match page {
-        Ok(page) => captured(&page),
-        Err(error) => refused(StatusCode::BAD_REQUEST, &error),
-    }
+    })
 }
 
 pub(super) async fn one(State(facts): State<Facts>, Path(id): Path<String>) -> Response {
@@ -172,7 +169,7 @@ impl Page {
         let mut found = Vec::new();
         if wish.state != Which::Closed {
             let mut open: Vec<_> = open.into_iter().filter(is_meant).collect();
-            open.sort_by_key(|tunnel| Reverse((tunnel.age, tunnel.id.clone())));
+            open.sort_by(|one, other| (other.age, &other.id).cmp(&(one.age, &one.id)));
             found.extend(open.into_iter().map(Connection::open));
         }
         if wish.state != Which::Open {

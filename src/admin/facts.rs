@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
+use super::lately::Lately;
 use crate::observe::window::Window;
 
 /// How long an arbiter may take to answer that it is alive. Its longest single step takes
@@ -24,11 +25,25 @@ pub struct Facts {
     pub arbiters: Vec<Probe>,
     /// What changes as the gateway runs.
     pub run: Arc<Run>,
+    /// What calls took lately.
+    pub lately: Arc<Lately>,
 }
 
-/// Has an arbiter say that it is alive, as soon as it does anything.
+/// Asks an arbiter for a sign of life, once at a time: one that does nothing any more is not asked again
+/// and again.
 #[derive(Clone)]
-pub struct Probe(Arc<dyn Fn(oneshot::Sender<()>) + Send + Sync>);
+pub struct Probe {
+    ask: Arc<dyn Fn(SignOfLife) + Send + Sync>,
+    turn: Arc<Mutex<()>>,
+    is_asked: Arc<AtomicBool>,
+}
+
+/// What an arbiter gives as soon as it does anything.
+#[derive(Debug)]
+pub struct SignOfLife {
+    alive: oneshot::Sender<()>,
+    is_asked: Arc<AtomicBool>,
+}
 
 /// The state of a run.
 #[derive(Debug)]
@@ -60,15 +75,29 @@ pub enum State {
     Draining,
 }
 
+impl SignOfLife {
+    /// The arbiter does something.
+    pub fn give(self) {
+        self.is_asked.store(false, Ordering::Relaxed);
+        // Who asked may have lost its patience.
+        let _ = self.alive.send(());
+    }
+}
+
 impl Probe {
-    /// `ask` passes the sender on to the arbiter.
-    pub fn new(ask: impl Fn(oneshot::Sender<()>) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(ask))
+    /// `ask` has the arbiter give the sign.
+    pub fn new(ask: impl Fn(SignOfLife) + Send + Sync + 'static) -> Self {
+        Self { ask: Arc::new(ask), turn: Arc::default(), is_asked: Arc::default() }
     }
 
     async fn is_answered(&self) -> bool {
+        let _turn = self.turn.lock().await;
+        if self.is_asked.swap(true, Ordering::Relaxed) {
+            // It still owes the answer to an earlier question.
+            return false;
+        }
         let (alive, answer) = oneshot::channel();
-        self.0(alive);
+        (self.ask)(SignOfLife { alive, is_asked: self.is_asked.clone() });
         matches!(tokio::time::timeout(ANSWER_TIME_MAX, answer).await, Ok(Ok(())))
     }
 }
@@ -131,5 +160,22 @@ impl State {
             Self::Serving => "serving",
             Self::Draining => "draining",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_arbiter_that_is_stuck_is_asked_once() {
+        let (asked, mut signs) = tokio::sync::mpsc::channel(9);
+        let probe = Probe::new(move |sign| asked.try_send(sign).unwrap());
+        assert!(!probe.is_answered().await);
+        assert!(!probe.is_answered().await);
+        signs.recv().await.unwrap().give();
+        assert!(signs.try_recv().is_err(), "the second time it was not asked");
+        let answering = async { signs.recv().await.unwrap().give() };
+        assert!(tokio::join!(probe.is_answered(), answering).0);
     }
 }

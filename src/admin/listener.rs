@@ -1,9 +1,9 @@
 //! The socket and the thread of the metrics listener: they go on when an arbiter is stuck.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,18 +12,20 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::observe::tally::{Count, count};
 
 use super::{Facts, Settings, routes};
 
-/// Connections at once. A Prometheus, a few browsers and a few terminals need one each.
+/// Connections at once; one more and the oldest is closed. A Prometheus, a few browsers and a few
+/// terminals need one each, and connect again.
 const CONNECTIONS_MAX: usize = 64;
 /// A request's head must have come by then; a connection that is silent for so long is closed.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// A connection this old is closed after its answer, so that nobody holds a place for ever.
-const CONNECTION_TIME_MAX: Duration = Duration::from_mins(5);
+const CONNECTION_TIME_MAX: Duration = Duration::from_mins(1);
 /// How long that answer may take to be read.
 const LAST_ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long accepting waits when the process has no file descriptor left.
@@ -89,21 +91,27 @@ impl Admin {
     }
 }
 
+/// When there are too many, the oldest goes: whoever comes is heard, however many hold a connection and
+/// say nothing.
 async fn accept(listener: TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut open = VecDeque::new();
     loop {
         let Ok((socket, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        match places.clone().try_acquire_owned() {
-            Ok(place) => drop(tokio::spawn(serve(socket, router.clone(), place))),
-            Err(_) => count(Count::WatcherRefused),
+        open.retain(|connection: &JoinHandle<()>| !connection.is_finished());
+        if open.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = open.pop_front()
+        {
+            count(Count::WatcherReplaced);
+            oldest.abort();
         }
+        open.push_back(tokio::spawn(serve(socket, router.clone())));
     }
 }
 
-async fn serve(socket: TcpStream, router: Router, _place: OwnedSemaphorePermit) {
+async fn serve(socket: TcpStream, router: Router) {
     // An answer is written whole; without this its last packet may wait for an acknowledgement.
     drop(socket.set_nodelay(true));
     let mut http = http1::Builder::new();

@@ -5,6 +5,7 @@ mod answer;
 mod connections;
 mod exposition;
 mod facts;
+mod lately;
 mod listener;
 mod page;
 mod paging;
@@ -17,7 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::auth::key::KeyDigest;
 
-pub use facts::{Facts, InForce, Probe, Run};
+pub use facts::{Facts, InForce, Probe, Run, SignOfLife};
+pub use lately::Lately;
 pub use listener::{Admin, Bound};
 
 /// `OpenTelemetry` exporters for Prometheus listen here by convention.

@@ -83,6 +83,8 @@ fn unauthorized(mut response: Response) -> Response {
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     let challenge = HeaderValue::from_static("Bearer realm=\"adit\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    // Who may not look keeps no place from those who may.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

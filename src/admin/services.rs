@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +12,7 @@ use crate::observe::calls::ServiceCalls;
 use crate::observe::tunnels::TunnelSnapshot;
 
 use super::Facts;
-use super::answer::{captured, refused};
+use super::answer::list as list_of;
 use super::paging::Paging;
 
 /// Which names, and in which order.
@@ -80,17 +79,14 @@ pub(super) async fn list(
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
     let window = &facts.window;
-    let page = wish.map_err(|error| error.body_text()).and_then(|Query(wish)| {
+    list_of(|| {
+        let Query(wish) = wish.map_err(|error| error.body_text())?;
         let mut paging = Paging::asked(wish.offset, wish.limit)?;
         let mut services = joined(window.tunnels.open(), window.calls.services());
         sort(&mut services, wish.sort);
         paging.cut(&mut services);
         Ok(Page { paging, services })
-    });
-    match page {
-        Ok(page) => captured(&page),
-        Err(error) => refused(StatusCode::BAD_REQUEST, &error),
-    }
+    })
 }
 
 fn sort(services: &mut [Service], by: Sort) {

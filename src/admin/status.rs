@@ -1,6 +1,7 @@
 //! The gateway at a glance: does it live, does it serve, and how much.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,10 +12,11 @@ use serde_json::Value;
 use crate::observe::calls::{Buckets, CallTotals};
 use crate::observe::cast::{CastTotals, STUCK_AFTER};
 use crate::observe::tally;
-use crate::observe::tunnels::TunnelSnapshot;
+use crate::observe::tunnels::Standing;
 
 use super::Facts;
 use super::answer::{captured, captured_as, moment, seconds};
+use super::lately::Recent;
 
 /// `/status`
 #[derive(Debug, Serialize)]
@@ -26,7 +28,7 @@ struct Status {
     workers: usize,
     calls: Calls,
     tunnels: Tunnels,
-    /// Names that at least one tunnel serves.
+    /// Names that the open tunnels serve, each once.
     services: usize,
     actors: Actors,
     /// What the line at the end of the log says, by its words.
@@ -40,13 +42,24 @@ struct Calls {
     in_flight: u64,
     /// Over the last ten seconds.
     per_second: f64,
-    /// From a call's arrival to its end.
+    /// From a call's arrival to its end, of all calls since the start.
     duration: Quantiles,
     /// The time of it that was spent in the gateway.
     overhead: Quantiles,
+    /// The same of the calls that ended lately.
+    recent: RecentCalls,
 }
 
-/// Of all calls since the start; `null` before the first.
+#[derive(Debug, Serialize)]
+struct RecentCalls {
+    /// Since when: so long ago somebody looked before, ten seconds or more. `null` is since the start.
+    seconds: Option<f64>,
+    ended: u64,
+    duration: Quantiles,
+    overhead: Quantiles,
+}
+
+/// `null` where there are no calls.
 #[derive(Debug, Serialize)]
 pub(super) struct Quantiles {
     p50_seconds: Option<f64>,
@@ -100,16 +113,16 @@ struct Configuration {
 
 pub(super) async fn show(State(facts): State<Facts>) -> Response {
     let window = &facts.window;
-    let open = window.tunnels.open();
-    let services = window.tunnels.by_service();
+    let (standing, totals) = (window.tunnels.standing(), window.calls.totals());
+    let recent = facts.lately.look(&totals, Instant::now());
     captured(&Status {
         version: env!("CARGO_PKG_VERSION"),
         state: facts.run.state().name(),
         uptime_seconds: seconds(facts.run.uptime()),
         workers: facts.arbiters.len(),
-        calls: Calls::of(&window.calls.totals()),
-        tunnels: Tunnels::of(&open),
-        services: services.iter().filter(|service| service.ready + service.late > 0).count(),
+        calls: Calls::of(&totals, &recent),
+        tunnels: Tunnels::of(standing),
+        services: standing.services,
         actors: Actors::of(&window.cast.totals()),
         counts: tally::all().collect(),
     })
@@ -152,7 +165,7 @@ pub(super) async fn configuration(State(facts): State<Facts>) -> Response {
 }
 
 impl Calls {
-    fn of(totals: &CallTotals) -> Self {
+    fn of(totals: &CallTotals, recent: &Recent) -> Self {
         Self {
             started: totals.started,
             ended: totals.ended,
@@ -160,6 +173,12 @@ impl Calls {
             per_second: totals.per_second,
             duration: Quantiles::of(&totals.duration),
             overhead: Quantiles::of(&totals.overhead),
+            recent: RecentCalls {
+                seconds: recent.span.map(seconds),
+                ended: recent.duration.count(),
+                duration: Quantiles::of(&recent.duration),
+                overhead: Quantiles::of(&recent.overhead),
+            },
         }
     }
 }
@@ -171,15 +190,9 @@ impl Quantiles {
 }
 
 impl Tunnels {
-    fn of(open: &[TunnelSnapshot]) -> Self {
-        let count = |state| open.iter().filter(|tunnel| tunnel.state == state).count();
-        Self {
-            open: open.len(),
-            opening: count("opening"),
-            ready: count("ready"),
-            late: count("late"),
-            draining: count("draining"),
-        }
+    fn of(standing: Standing) -> Self {
+        let Standing { opening, ready, late, draining, .. } = standing;
+        Self { open: opening + ready + late + draining, opening, ready, late, draining }
     }
 }
 

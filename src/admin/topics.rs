@@ -4,14 +4,13 @@ use std::cmp::Reverse;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::observe::topics::TopicSnapshot;
 
 use super::Facts;
-use super::answer::{captured, refused};
+use super::answer::list as list_of;
 use super::paging::Paging;
 
 /// Which topics, and in which order.
@@ -69,17 +68,14 @@ pub(super) async fn list(
     State(facts): State<Facts>,
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
-    let page = wish.map_err(|error| error.body_text()).and_then(|Query(wish)| {
+    list_of(|| {
+        let Query(wish) = wish.map_err(|error| error.body_text())?;
         let mut paging = Paging::asked(wish.offset, wish.limit)?;
         let mut topics = facts.window.topics.look();
         sort(&mut topics, wish.sort);
         paging.cut(&mut topics);
         Ok(Page { paging, topics: topics.into_iter().map(Topic::from).collect() })
-    });
-    match page {
-        Ok(page) => captured(&page),
-        Err(error) => refused(StatusCode::BAD_REQUEST, &error),
-    }
+    })
 }
 
 fn sort(topics: &mut [TopicSnapshot], by: Sort) {

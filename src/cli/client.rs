@@ -138,7 +138,13 @@ fn unread(error: Box<dyn std::error::Error + Send + Sync>) -> AskError {
 
 impl From<hyper::Error> for AskError {
     fn from(error: hyper::Error) -> Self {
-        if error.is_parse() { Self::Stranger } else { Self::Broken(error) }
+        let source = std::error::Error::source(&error);
+        let is_cut_off = error.is_incomplete_message()
+            || error.is_closed()
+            || error.is_canceled()
+            || source.and_then(<dyn std::error::Error>::downcast_ref::<io::Error>).is_some();
+        // Anything else is about what was said: it is no HTTP, or it came unasked.
+        if is_cut_off && !error.is_parse() { Self::Broken(error) } else { Self::Stranger }
     }
 }
 

@@ -29,6 +29,12 @@ struct Calls {
     ended: u64,
     in_flight: u64,
     per_second: f64,
+    recent: Recent,
+}
+
+/// Of the calls that ended in the last ten seconds or so; the first time since the start.
+#[derive(Debug, Deserialize)]
+struct Recent {
     duration: Quantiles,
     overhead: Quantiles,
 }
@@ -94,10 +100,10 @@ fn calls(calls: &Calls, page: &mut Page) {
         number(calls.in_flight),
         number(calls.started),
         number(calls.ended),
-        known(calls.duration.p50_seconds),
-        known(calls.duration.p99_seconds),
-        known(calls.overhead.p50_seconds),
-        known(calls.overhead.p99_seconds),
+        known(calls.recent.duration.p50_seconds),
+        known(calls.recent.duration.p99_seconds),
+        known(calls.recent.overhead.p50_seconds),
+        known(calls.recent.overhead.p99_seconds),
     ];
     page.table(&columns, vec![(Tone::Plain, row.into())]);
 }

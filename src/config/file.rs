@@ -295,7 +295,7 @@ pub(super) struct MetricsFile {
     /// The environment variable that has the token itself. Left out, there is `token_sha256` or no token.
     #[schemars(regex(pattern = r"^[A-Za-z0-9_]+$"))]
     pub(super) token_env: Option<String>,
-    /// Series of one metric, each bucket of a histogram among them; 100 to 1000000. Methods and services
+    /// Series of one metric, each bucket of a histogram among them; 100 to 100000. Methods and services
     /// that find no place count as `other`.
     #[schemars(extend("default" = MetricsSettings::default().series_max))]
     pub(super) series_max: Option<Count>,

@@ -13,8 +13,8 @@ use crate::admin::Settings;
 
 /// Fewer than this is too little for the methods of one small service, each with its buckets.
 const SERIES_MIN: usize = 100;
-/// More than this no Prometheus takes in one scrape.
-const SERIES_MAX: usize = 1_000_000;
+/// More than this is more than a scrape should bring, and more than is put together in passing.
+const SERIES_MAX: usize = 100_000;
 
 /// Joins the section as written to the settings as used.
 pub(super) fn used(
@@ -107,7 +107,7 @@ mod tests {
             [
                 "metrics.token_env: names an environment variable that is not set",
                 "metrics.address: must be an IP address and a port, like \"127.0.0.1:9464\"",
-                "metrics.series_max: must be 100 to 1000000",
+                "metrics.series_max: must be 100 to 100000",
             ]
         );
         assert_eq!(

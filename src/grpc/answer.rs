@@ -17,6 +17,7 @@ use super::call_record::{CallRecord, Outcome};
 use super::encode::COPIED_BYTES_MAX;
 use super::framing::{PREFIX_BYTES, put_prefix};
 use super::status;
+use super::stream::capacity_watched;
 use super::wire::StreamSlot;
 
 /// The way back to a caller.
@@ -68,7 +69,9 @@ impl AnswerWriter {
     /// When the caller is gone.
     pub async fn capacity(&mut self, wanted: usize) -> Result<usize, h2::Error> {
         match &mut self.stream {
-            Some(stream) => super::stream::capacity(stream, wanted).await,
+            Some(stream) => {
+                capacity_watched(stream, wanted, || self.record.waits_for_caller()).await
+            }
             None => Err(Reason::INTERNAL_ERROR.into()),
         }
     }

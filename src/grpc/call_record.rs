@@ -2,10 +2,13 @@
 //!
 //! It is made as soon as a stream turns out to be a gRPC call, or a peer's frame begins one. Dropped
 //! without an end, on whatever road, the caller is gone: `CANCELLED`, `cancelled`, or `deadline` if its time
-//! was up.
+//! was up. That is so too where the gateway has given the caller up, which reads nothing or whose
+//! connection it has closed: nobody is told another end. If the gateway breaks it is `INTERNAL`, `panic`.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
@@ -47,7 +50,16 @@ pub(super) struct CallRecord {
     head: Option<Arc<RequestHead>>,
     messages_out: u64,
     bytes_out: u64,
+    /// How long the end has waited until its caller took what comes before it, in nanoseconds.
+    end_waited: Cell<u64>,
     ended: bool,
+}
+
+/// Waiting until a caller takes more of its answer, which lasts until this is dropped.
+#[derive(Debug)]
+pub(super) struct WaitsForCaller<'r> {
+    record: &'r CallRecord,
+    since: Tick,
 }
 
 /// Writes down what the caller says. There is one for each call.
@@ -55,6 +67,8 @@ pub(super) struct CallRecord {
 pub(super) struct Hearing {
     counted: Counted,
     head: Arc<RequestHead>,
+    /// Since when the call cannot go on without another word.
+    awaited: Option<Tick>,
 }
 
 /// How a call ended.
@@ -89,6 +103,7 @@ impl CallRecord {
             head: None,
             messages_out: 0,
             bytes_out: 0,
+            end_waited: Cell::new(0),
             ended: false,
         }
     }
@@ -106,7 +121,7 @@ impl CallRecord {
     /// The call may come in, with this head.
     pub(super) fn comes_in(&mut self, head: &Arc<RequestHead>) -> Hearing {
         self.head = Some(head.clone());
-        Hearing { counted: self.counted.clone(), head: head.clone() }
+        Hearing { counted: self.counted.clone(), head: head.clone(), awaited: None }
     }
 
     /// Names the call in metadata, either way.
@@ -128,6 +143,16 @@ impl CallRecord {
         self.messages_out += 1;
         self.bytes_out += bytes as u64;
         self.counted.message_out();
+    }
+
+    /// The caller has to take something before the answer goes on.
+    pub(super) fn waits_for_caller(&self) -> WaitsForCaller<'_> {
+        WaitsForCaller { record: self, since: ticks::now() }
+    }
+
+    /// The end has come, and is only to be written: what was waited before lies in the service's time.
+    pub(super) fn end_has_come(&self) {
+        self.end_waited.set(0);
     }
 
     /// The end has been written to the caller. Only the first counts.
@@ -173,8 +198,11 @@ impl CallRecord {
         }
     }
 
-    /// Why a caller left: clients reset a call when its time is up, a little before the gateway does.
+    /// Why there is no end. A caller has left if the gateway has not broken: clients reset a call when its time is up, a little before the gateway does.
     fn why_gone(&self) -> Failure {
+        if thread::panicking() {
+            return Failure::Panic;
+        }
         let deadline = self.head.as_ref().and_then(|head| head.deadline);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
         let is_due = |left: Duration| {
@@ -183,11 +211,15 @@ impl CallRecord {
         if left.is_some_and(is_due) { Failure::Deadline } else { Failure::Cancelled }
     }
 
-    /// Until the call went down its tunnel, and since the service's last word came up.
+    /// Until the call went down its tunnel, and since the service's last word came up; without what it
+    /// waited then for its caller or for a tunnel.
     fn overhead(&self, outcome: Outcome, end: Tick) -> Option<u64> {
-        let opened = self.head.as_ref()?.marks.opened()?;
-        let heard = outcome.heard?;
-        Some(self.arrived.nanoseconds_until(opened) + heard.nanoseconds_until(end))
+        let marks = &self.head.as_ref()?.marks;
+        let (opened, heard) = (marks.opened()?, outcome.heard?);
+        let before = self.arrived.nanoseconds_until(opened);
+        let after = heard.nanoseconds_until(end);
+        let before = before.saturating_sub(marks.waited_nanoseconds());
+        Some(before + after.saturating_sub(self.end_waited.get()))
     }
 }
 
@@ -199,9 +231,24 @@ impl Drop for CallRecord {
     }
 }
 
+impl Drop for WaitsForCaller<'_> {
+    fn drop(&mut self) {
+        let waited = &self.record.end_waited;
+        waited.set(waited.get() + self.since.nanoseconds_until(ticks::now()));
+    }
+}
+
 impl Hearing {
+    /// Until the caller says more, the call does not go on.
+    pub(super) fn is_awaited(&mut self) {
+        self.awaited = Some(ticks::now());
+    }
+
     /// The caller has said this.
-    pub(super) fn said(&self, said: &Said<Message>) {
+    pub(super) fn said(&mut self, said: &Said<Message>) {
+        if let Some(since) = self.awaited.take() {
+            self.head.marks.waited(since);
+        }
         if let Said::Message(message) | Said::LastMessage(message) = said {
             self.head.marks.message(message.payload.len());
             self.counted.message_in();
@@ -227,5 +274,45 @@ impl Outcome {
             }
             Ending::Failed(failure) => Self::of_failure(*failure),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::observe::calls::{CallCounter, Calls};
+
+    fn record(counter: &CallCounter) -> CallRecord {
+        let arrived = ticks::now();
+        CallRecord {
+            counted: counter.begin("/demo.Echo/Say", arrived),
+            arrived,
+            request: RequestId::random(),
+            id: None,
+            remote: ([127, 0, 0, 1], 5).into(),
+            path: None,
+            key: None,
+            head: None,
+            messages_out: 0,
+            bytes_out: 0,
+            end_waited: Cell::new(0),
+            ended: false,
+        }
+    }
+
+    #[test]
+    fn a_call_without_an_end_has_lost_its_caller_unless_the_gateway_breaks() {
+        let calls = Arc::new(Calls::new(1, 2_000));
+        let counter = CallCounter::new(calls.clone(), 0);
+        drop(record(&counter));
+        let fallen = catch_unwind(AssertUnwindSafe(|| {
+            let _record = record(&counter);
+            panic!("as asked");
+        }));
+        assert!(fallen.is_err());
+        let errors = calls.local_errors();
+        assert_eq!(errors, [("cancelled", "CANCELLED", 1), ("panic", "INTERNAL", 1)]);
     }
 }

@@ -26,6 +26,9 @@ pub enum Word {
 pub trait Words {
     /// The next word. Not asked again after the last.
     fn next(&mut self) -> impl Future<Output = Word>;
+
+    /// Until the next word the call does not go on: that time is the caller's.
+    fn is_awaited(&mut self);
 }
 
 /// What a caller is allowed to do.
@@ -60,6 +63,9 @@ pub fn licences() -> (mpsc::Sender<Licence>, mpsc::Receiver<Licence>) {
 pub async fn speak(mut words: impl Words, mut begun: bool, mut licences: mpsc::Receiver<Licence>) {
     let mut pending: Option<PendingHandle> = None;
     let mut queues: Option<(Credit, Credit)> = None;
+    if !begun {
+        words.is_awaited();
+    }
     loop {
         // Without queues to take room in, a licence is good for one word: the first, or the last
         // of a call to a plain peer.
@@ -69,7 +75,7 @@ pub async fn speak(mut words: impl Words, mut begun: bool, mut licences: mpsc::R
                 Some(Licence::GoOn { tunnel_queue, call_queue }) => {
                     queues = Some((tunnel_queue, call_queue));
                 }
-                Some(Licence::Finish) => {}
+                Some(Licence::Finish) => words.is_awaited(),
                 None => return,
             }
             if std::mem::take(&mut begun) {

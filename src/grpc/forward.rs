@@ -267,7 +267,12 @@ impl Listener {
         // Every call is told its end; whoever drops the line without has broken.
         let Some(reply) = reply else { return Some(Part::failed(Failure::Panic)) };
         match (self.hang_up.heard(reply), &self.for_speaker) {
-            (Err(part), _) => return Some(part),
+            (Err(part), _) => {
+                if part.ending.is_some() {
+                    self.writer.record().end_has_come();
+                }
+                return Some(part);
+            }
             // A speaker that has finished needs no licence.
             (Ok(licence), Some(speaker)) => drop(speaker.try_send(licence)),
             (Ok(_), None) => {}

@@ -111,7 +111,12 @@ impl Answerer {
         // Every call is told its end; whoever drops the line without has broken.
         let Some(reply) = reply else { return Some(Part::failed(Failure::Panic)) };
         match self.hang_up.heard(reply) {
-            Err(part) => Some(part),
+            Err(part) => {
+                if part.ending.is_some() {
+                    self.record.end_has_come();
+                }
+                Some(part)
+            }
             Ok(licence) => {
                 // A speaker that has finished needs no licence.
                 drop(self.for_speaker.try_send(licence));
@@ -174,7 +179,12 @@ impl Answerer {
             }
         };
         let message_bytes = part.message.as_ref().map(|message| message.payload.len());
-        let permit = self.way.credit.take(frame.len() + MESSAGE_OVERHEAD_BYTES).await;
+        let cost = frame.len() + MESSAGE_OVERHEAD_BYTES;
+        let mut permit = self.way.credit.try_take(cost);
+        if permit.is_none() {
+            let _waits = self.record.waits_for_caller();
+            permit = self.way.credit.take(cost).await;
+        }
         let mut room = part.message.take().map(|message| message.room).unwrap_or_default();
         if permit.is_none() {
             return false;

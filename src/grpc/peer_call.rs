@@ -268,7 +268,7 @@ impl PeerCalls {
         let (for_pending, replies) = replies(&head);
         let (for_speaker, licences) = licences();
         let head = Arc::new(head);
-        let hearing = record.comes_in(&head);
+        let mut hearing = record.comes_in(&head);
         hearing.said(&first);
         self.wire.worker.entry.admit(Admit { head, first: Some(first), replies: for_pending });
         let answerer = Answerer::new(
@@ -393,6 +393,10 @@ impl Words for Heard {
             self.hearing.said(said);
         }
         word
+    }
+
+    fn is_awaited(&mut self) {
+        self.hearing.is_awaited();
     }
 }
 

@@ -72,6 +72,10 @@ impl Words for Speech {
     async fn next(&mut self) -> Word {
         poll_fn(|cx| self.poll_word(cx)).await
     }
+
+    fn is_awaited(&mut self) {
+        self.hearing.is_awaited();
+    }
 }
 
 fn word(next: Next) -> Word {

@@ -14,12 +14,13 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use buckets::{Buckets, DURATION_BOUNDS, SIZE_BOUNDS};
+pub use buckets::{DURATION_BOUNDS, SIZE_BOUNDS};
 use cells::{Errors, Method, Service, Sharded, StatusCells};
 pub use counter::{CallCounter, Counted, End};
 use names::Names;
 pub use outcome::{OTHER, REASONS, Reason, STATUSES, Status};
 
+pub use super::buckets::Buckets;
 use super::ticks::{self, Tick};
 
 /// The calls of the gateway, by method and by service.
@@ -44,7 +45,7 @@ pub struct MethodSnapshot {
     pub started: u64,
     /// Calls that have ended, by status; those that occurred. What found no place counts under `other`.
     pub by_status: Vec<StatusSnapshot>,
-    /// The time in the gateway of calls that the service answered.
+    /// The time in the gateway of calls that the service answered, in seconds.
     pub overhead: Buckets,
 }
 
@@ -126,6 +127,12 @@ impl Calls {
     pub fn left<'n>(&self, names: impl Iterator<Item = &'n str>) {
         let mut known = self.lock();
         names.for_each(|name| known.left(name));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// The configuration writes these names out: they count as served though no tunnel is there.
+    pub fn declare<'n>(&self, names: impl Iterator<Item = &'n str>) {
+        self.lock().declare(names);
         self.generation.fetch_add(1, Ordering::Release);
     }
 

@@ -1,5 +1,6 @@
 //! What the gateway says of itself: log lines and counts.
 
+pub mod buckets;
 pub mod calls;
 pub mod cast;
 pub mod histogram;

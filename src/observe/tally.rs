@@ -65,8 +65,8 @@ pub enum Count {
     ConfigApplied,
     /// Configurations that could not, for their mistakes.
     ConfigRefused,
-    /// Connections to the metrics listener closed because there were too many.
-    WatcherRefused,
+    /// Connections to the metrics listener closed for newer ones, because there were too many.
+    WatcherReplaced,
     /// Questions to the metrics listener without its token, or with a wrong one.
     WatcherUnknown,
     /// Panics of an actor.
@@ -111,7 +111,7 @@ const COUNTS: &[(Count, &str)] = &[
     (Count::DrainForced, "drain_forced"),
     (Count::ConfigApplied, "configurations_applied"),
     (Count::ConfigRefused, "configurations_refused"),
-    (Count::WatcherRefused, "watchers_refused"),
+    (Count::WatcherReplaced, "watchers_replaced"),
     (Count::WatcherUnknown, "watchers_unknown"),
     (Count::Panic, "panics"),
     (Count::LogLineLeftOut, "log_lines_left_out"),

@@ -10,11 +10,12 @@ mod gauge;
 mod names;
 mod snapshot;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::ticks::{self, Tick};
+use frames::FrameRing;
 use names::Names;
 
 pub use buckets::BOUNDS;
@@ -22,10 +23,11 @@ pub use frames::{FRAMES_KEPT, FrameCall, FrameKind};
 pub use gauge::{About, Held, Listing, Reading, Stall, State, TunnelGauge};
 pub use names::{NONE, OTHER};
 pub use snapshot::{
-    ClosedTunnel, FrameSeen, OneTunnel, OpenOrClosed, ServiceTunnels, TunnelSnapshot,
+    ClosedTunnel, FrameSeen, OneTunnel, OpenOrClosed, ServiceTunnels, Standing, TunnelSnapshot,
 };
 
-/// So many closed tunnels are remembered: what happened lately, in some 4 MiB at most.
+/// So many closed tunnels are remembered: what happened lately. Each is some 4 KiB, and up to 16 KiB more
+/// for the names that it served.
 pub const CLOSED_MAX: usize = 1_000;
 
 /// How a tunnel came to its end that nobody gave a reason for.
@@ -55,7 +57,7 @@ struct Table {
 struct Closed {
     id: u128,
     tunnel: ClosedTunnel,
-    frames: Vec<FrameSeen>,
+    frames: FrameRing,
 }
 
 /// An open tunnel; closed when it is dropped.
@@ -132,6 +134,24 @@ impl Tunnels {
         gauges.iter().map(|gauge| gauge.snapshot(now)).collect()
     }
 
+    /// How many are open, by how they stand, and how many names they serve together.
+    pub fn standing(&self) -> Standing {
+        let gauges = self.table().gauges();
+        let (mut standing, mut names) = (Standing::default(), HashSet::new());
+        for gauge in &gauges {
+            let (state, services) = gauge.standing();
+            *match state {
+                State::Opening => &mut standing.opening,
+                State::Ready => &mut standing.ready,
+                State::Late => &mut standing.late,
+                State::Draining => &mut standing.draining,
+            } += 1;
+            names.extend(services);
+        }
+        standing.services = names.len();
+        standing
+    }
+
     /// The last of those that have ended, the newest first.
     pub fn closed(&self) -> Vec<ClosedTunnel> {
         let closed: Vec<_> = self.table().closed.iter().cloned().collect();
@@ -151,7 +171,7 @@ impl Tunnels {
         }
         closed.map(|closed| OneTunnel {
             tunnel: OpenOrClosed::Closed(closed.tunnel.clone()),
-            frames: closed.frames.clone(),
+            frames: closed.frames.seen(now()),
         })
     }
 
@@ -206,7 +226,7 @@ impl Closed {
         Self {
             id: gauge.id(),
             tunnel: ClosedTunnel { tunnel, closed_at: time, reason, detail },
-            frames: gauge.frames_seen((tick, time)),
+            frames: gauge.take_frames(),
         }
     }
 }

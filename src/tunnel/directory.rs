@@ -6,6 +6,7 @@
 //! of an unknown one are told that there is nothing to try.
 
 mod census;
+mod memory;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::balance::{self, Candidates};
 use super::id::{MethodPath, ServiceName, TunnelId, WorkerId, unqualified};
 use super::quota::Service;
 use super::route::Route;
+use memory::Memory;
 
 pub use census::{Condition, WITNESSES_MAX, Witness};
 
@@ -41,8 +43,7 @@ pub struct Directory<L> {
     tunnels: FxHashMap<TunnelId, Entry<L>>,
     routes: HashMap<ServiceName, Route>,
     declared: HashSet<ServiceName>,
-    remembered: HashMap<ServiceName, Instant>,
-    remembered_max: usize,
+    remembered: Memory,
     routing: Routing,
     started: Instant,
 }
@@ -132,8 +133,7 @@ impl<L> Directory<L> {
             tunnels: FxHashMap::default(),
             routes: HashMap::new(),
             declared: declared.into_iter().collect(),
-            remembered: HashMap::new(),
-            remembered_max,
+            remembered: Memory::new(remembered_max),
             routing,
             started: now,
         }
@@ -147,7 +147,7 @@ impl<L> Directory<L> {
         declared: impl IntoIterator<Item = ServiceName>,
     ) {
         self.routing = routing;
-        self.remembered_max = remembered_max;
+        self.remembered.resize(remembered_max);
         self.declared = declared.into_iter().collect();
     }
 
@@ -159,7 +159,7 @@ impl<L> Directory<L> {
     /// Adds a tunnel.
     pub fn attach(&mut self, tunnel: TunnelId, entry: Entry<L>) {
         for Service { name, calls } in &entry.services {
-            self.remembered.remove(name);
+            self.remembered.forget(name);
             let route =
                 self.routes.entry(name.clone()).or_insert_with(|| Route::new(calls.clone()));
             route.join();
@@ -174,10 +174,11 @@ impl<L> Directory<L> {
     /// Takes a tunnel out and remembers the names that nobody serves any more.
     pub fn detach(&mut self, tunnel: TunnelId, now: Instant) -> Option<Entry<L>> {
         let entry = self.tunnels.remove(&tunnel)?;
+        let until = now + self.routing.name_retention;
         for Service { name, .. } in &entry.services {
             if self.routes.get_mut(name).is_some_and(|route| route.leave(tunnel)) {
                 self.routes.remove(name);
-                self.remember(name.clone(), now);
+                self.remembered.remember(name.clone(), until, now);
             }
         }
         self.check();
@@ -277,21 +278,9 @@ impl<L> Directory<L> {
         let known = |name: &str| {
             self.routes.contains_key(name)
                 || self.declared.contains(name)
-                || self.remembered.get(name).is_some_and(|until| now < *until)
+                || self.remembered.has(name, now)
         };
         known(service) || (self.routing.match_unqualified && known(unqualified(service)))
-    }
-
-    /// Keeps the name for a while; when too many are kept, the one that would go first goes now.
-    fn remember(&mut self, service: ServiceName, now: Instant) {
-        self.remembered.retain(|_, until| now < *until);
-        if self.remembered.len() >= self.remembered_max {
-            let first = self.remembered.iter().min_by_key(|(_, until)| **until);
-            if let Some(name) = first.map(|(name, _)| name.clone()) {
-                self.remembered.remove(&name);
-            }
-        }
-        self.remembered.insert(service, now + self.routing.name_retention);
     }
 
     /// What must hold between any two calls.

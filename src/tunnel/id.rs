@@ -77,11 +77,6 @@ impl TunnelId {
     pub fn halves(self) -> (u64, u64) {
         self.0.as_u64_pair()
     }
-
-    /// The id of which these are the halves.
-    pub fn of_halves((high, low): (u64, u64)) -> Self {
-        Self(Uuid::from_u64_pair(high, low))
-    }
 }
 
 impl MemberId {

@@ -1,12 +1,13 @@
 //! What the window shows of calls, against calls that are known.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit::observe::calls::{MethodSnapshot, ServiceCalls};
 use serde_json::json;
 
+use crate::support::stream::frame;
 use crate::support::{
-    Caller, Gateway, KEY, call_whole, error, key, ok, stream_end, stream_part, until,
+    Caller, Gateway, KEY, Peer, call_whole, error, key, ok, stream_end, stream_part, until,
 };
 
 const SAY: &str = "demo.Echo/Say";
@@ -207,24 +208,143 @@ async fn calls_by_peers_count_like_any_other() {
     assert_eq!(errors, [("cancelled", "CANCELLED", 1), ("unknown_service", "UNIMPLEMENTED", 1)]);
 }
 
+/// Longer than the gateway itself ever takes over a call.
+const SLOW: Duration = Duration::from_millis(300);
+
+async fn slowly() {
+    let since = Instant::now();
+    until("who is slow to go on", async || since.elapsed() >= SLOW).await;
+}
+
+/// The one call of the gateway took so many times [`SLOW`], and the gateway next to nothing of that.
+async fn only_others_were_slow(gateway: &Gateway, times: u32) {
+    ended(gateway, 1).await;
+    let say = method(gateway, SAY);
+    assert_eq!((statuses(&say), say.overhead.count()), (vec![("OK", 1)], 1));
+    // Who was slow began to be so a moment before the gateway knew of the call.
+    let most = SLOW.as_secs_f64() / 2.0;
+    let took = say.by_status[0].duration.sum;
+    assert!(took >= (times * SLOW).as_secs_f64() - most, "{took}");
+    assert!(say.overhead.sum > 0.0 && say.overhead.sum < most, "{:?}", say.overhead);
+}
+
 #[tokio::test]
 async fn the_time_of_the_service_is_no_overhead() {
-    const SLOW: Duration = Duration::from_millis(200);
     let gateway = Gateway::start();
     let mut peer = gateway.peer("demo.Echo").await;
     let caller = gateway.caller().await;
     let mut call = call_whole(&caller, "/demo.Echo/Say", "hi").await;
     let request = peer.request().await;
-    let since = std::time::Instant::now();
-    until("the service to be slow", async || since.elapsed() >= SLOW).await;
+    slowly().await;
     peer.answer(ok(&request, "hi")).await;
     call.message().await;
     call.succeeds().await;
-    ended(&gateway, 1).await;
+    only_others_were_slow(&gateway, 1).await;
+}
+
+#[tokio::test]
+async fn the_time_until_a_caller_has_spoken_is_no_overhead() {
+    let gateway = Gateway::start();
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let mut call = caller.call("/demo.Echo/Say").await;
+    slowly().await;
+    let message = frame(0, b"hello");
+    call.send_raw(&message[..7], false).await;
+    slowly().await;
+    call.send_raw(&message[7..], true).await;
+    peer.echo().await;
+    call.message().await;
+    call.succeeds().await;
+    only_others_were_slow(&gateway, 2).await;
+}
+
+#[tokio::test]
+async fn the_time_until_a_caller_has_said_all_is_no_overhead_where_the_peer_takes_whole_calls() {
+    let gateway = Gateway::start();
+    let mut peer = gateway.plain_peer("demo.Echo").await;
+    let caller = gateway.caller().await;
+    let mut call = caller.call("/demo.Echo/Say").await;
+    call.send("hi").await;
+    slowly().await;
+    call.half_close();
+    peer.echo().await;
+    call.message().await;
+    call.succeeds().await;
+    only_others_were_slow(&gateway, 1).await;
+}
+
+#[tokio::test]
+async fn the_time_until_a_caller_takes_its_answer_is_no_overhead() {
+    let gateway = Gateway::start();
+    let mut peer = gateway.peer("demo.Echo").await;
+    let caller = Caller::connect_narrow(gateway.address(), 100).await;
+    let mut call = call_whole(&caller, "/demo.Echo/Say", "hi").await;
+    let request = peer.request().await;
+    peer.answer(ok(&request, "x".repeat(1_000))).await;
+    slowly().await;
+    call.message().await;
+    call.succeeds().await;
+    only_others_were_slow(&gateway, 1).await;
+}
+
+#[tokio::test]
+async fn the_time_until_a_calling_peer_has_room_for_its_answers_is_no_overhead() {
+    const CALLS: u64 = 6;
+    let queues = json!({ "tunnel_queue_bytes_max": "4KiB", "call_queue_bytes_max": "4KiB" });
+    let gateway = Gateway::with(json!({ "limits": queues }));
+    let mut peer = gateway.peer("demo.Echo").await;
+    let mut calling = Peer::dial_narrow(gateway.address(), 100).await;
+    calling.register(KEY, &["demo.Calling"], &[]).await;
+    calling.connected().await;
+    for number in 0..CALLS {
+        let request = adit::grpc::proto::ForwardRequest {
+            request_id: number.to_string(),
+            method_path: "/demo.Echo/Say".to_owned(),
+            ..Default::default()
+        };
+        calling.send(adit::grpc::proto::connection_message::MessageType::Request(request)).await;
+        let request = peer.request().await;
+        peer.answer(ok(&request, "x".repeat(3_000))).await;
+    }
+    slowly().await;
+    for _ in 0..CALLS {
+        assert_eq!(calling.response().await.payload.len(), 3_000);
+    }
+    ended(&gateway, CALLS).await;
     let say = method(&gateway, SAY);
     let took = say.by_status[0].duration.sum;
-    assert!(took >= SLOW.as_secs_f64(), "{took}");
-    assert!(say.overhead.sum > 0.0 && say.overhead.sum < SLOW.as_secs_f64() / 2.0, "{say:?}");
+    assert!(took >= SLOW.as_secs_f64(), "some have waited: {took}");
+    assert!(say.overhead.sum < SLOW.as_secs_f64() / 2.0, "{:?}", say.overhead);
+}
+
+#[tokio::test]
+async fn the_time_until_there_is_a_tunnel_is_no_overhead() {
+    let gateway = Gateway::with(json!({
+        "keys": [key("tests", KEY, json!({ "register": ["demo.Echo"] }))],
+        "routing": { "wait_for_tunnel": "20s" },
+    }));
+    let caller = gateway.caller().await;
+    let mut call = call_whole(&caller, "/demo.Echo/Say", "hi").await;
+    slowly().await;
+    let mut peer = gateway.peer("demo.Echo").await;
+    peer.echo().await;
+    call.message().await;
+    call.succeeds().await;
+    only_others_were_slow(&gateway, 1).await;
+}
+
+#[tokio::test]
+async fn a_name_that_a_key_writes_out_is_counted_before_anybody_has_registered_it() {
+    let gateway = Gateway::with(json!({
+        "callers": { "require_key": false },
+        "keys": [key("tests", KEY, json!({ "register": ["demo.Later", "demo.any.*"] }))],
+    }));
+    let caller = gateway.caller().await;
+    fails(&caller, "/demo.Later/Say", "no_tunnel").await;
+    ended(&gateway, 1).await;
+    assert_eq!(method(&gateway, "demo.Later/Say").started, 1);
+    assert_eq!(service(&gateway, "demo.Later").by_reason, [("no_tunnel", 1)]);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use crate::actors::mailbox::{Mailbox, ring};
 use crate::actors::{now, wait_past};
 use crate::observe::limits::{self, Limit};
 use crate::observe::tally::{Count, count};
+use crate::observe::ticks::{self, Tick};
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{MethodPath, RequestId};
 
@@ -22,8 +23,8 @@ pub(super) struct EndWaits;
 /// What waits.
 #[derive(Debug)]
 pub(super) enum Waiter {
-    /// A call with its first frame.
-    Call(Box<ForwardRequest>),
+    /// A call with its first frame, which waits since then.
+    Call(Box<ForwardRequest>, Tick),
     /// A call whose caller has said nothing yet.
     Silent(Mailbox<Outcome>),
 }
@@ -39,7 +40,7 @@ impl Handler<EndWaits> for Registry {
 impl Waiter {
     fn refuse(self, failure: Failure) {
         match self {
-            Self::Call(call) => call.caller.tell(Outcome::Refused(failure)),
+            Self::Call(call, _) => call.caller.tell(Outcome::Refused(failure)),
             Self::Silent(caller) => caller.tell(Outcome::Unserved(failure)),
         }
     }
@@ -62,7 +63,8 @@ impl Registry {
         let end = *call.head.wait_end.get_or_init(|| now() + self.directory.wait_for_tunnel());
         let (request, path, bytes) = (call.request, call.head.path.clone(), call.cost());
         let caller = call.caller.clone();
-        if self.admit_waiting(request, path, bytes, end, Waiter::Call(Box::new(call)), ctx) {
+        let waiter = Waiter::Call(Box::new(call), ticks::now());
+        if self.admit_waiting(request, path, bytes, end, waiter, ctx) {
             caller.tell(Outcome::Waits);
         }
     }
@@ -103,7 +105,8 @@ impl Registry {
         let (directory, now) = (&self.directory, now());
         for (_, waiter) in self.waiting.release(|path| directory.serves(path, now).is_ok()) {
             // A caller that has said nothing asked only whether there is somebody.
-            if let Waiter::Call(call) = waiter {
+            if let Waiter::Call(call, since) = waiter {
+                call.head.marks.waited(since);
                 self.put_through(*call, ctx);
             }
         }

@@ -106,8 +106,8 @@ const lines = { calls: new Line("calls-line"), latency: new Line("latency-line")
 function drawStatus(status) {
   const { calls, tunnels, actors } = status;
   lines.calls.add(calls.per_second);
-  lines.latency.add(calls.duration.p99_seconds);
-  lines.overhead.add(calls.overhead.p99_seconds);
+  lines.latency.add(calls.recent.duration.p99_seconds);
+  lines.overhead.add(calls.recent.overhead.p99_seconds);
   show({
     "version": status.version,
     "state": status.state,
@@ -117,10 +117,10 @@ function drawStatus(status) {
     "calls-in-flight": whole.format(calls.in_flight),
     "calls-started": whole.format(calls.started),
     "calls-most": rate(lines.calls.most),
-    "latency-p50": duration(calls.duration.p50_seconds),
-    "latency-p99": duration(calls.duration.p99_seconds),
-    "overhead-p50": duration(calls.overhead.p50_seconds),
-    "overhead-p99": duration(calls.overhead.p99_seconds),
+    "latency-p50": duration(calls.recent.duration.p50_seconds),
+    "latency-p99": duration(calls.recent.duration.p99_seconds),
+    "overhead-p50": duration(calls.recent.overhead.p50_seconds),
+    "overhead-p99": duration(calls.recent.overhead.p99_seconds),
     "tunnels-open": whole.format(tunnels.open),
     "tunnels-ready": whole.format(tunnels.ready),
     "tunnels-late": whole.format(tunnels.late),

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::observe::buckets::{Buckets, as_float};
+
 /// The bounds of durations in microseconds (gRFC A66).
 const DURATION_BOUNDS_MICROSECONDS: [u32; 41] = [
     0,
@@ -85,17 +87,6 @@ pub const SIZE_BOUNDS: [f64; 14] = {
     bounds
 };
 
-/// How often something fell into each of some buckets, at one moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Buckets {
-    /// The upper bounds, each within its bucket.
-    pub bounds: &'static [f64],
-    /// How many fell into each bucket and into none before; the last is for what is over all bounds.
-    pub counts: Vec<u64>,
-    /// What all of them add up to.
-    pub sum: f64,
-}
-
 /// A number that one thread counts up and others read. Where it is that thread's alone, counting is a
 /// load and a store, and no cache line is fought over.
 #[derive(Debug, Default)]
@@ -122,52 +113,6 @@ pub(super) type Sizes = Histogram<15>;
 pub(super) struct Measured {
     seconds: f64,
     bucket: usize,
-}
-
-impl Buckets {
-    /// Nothing was counted.
-    pub fn none(bounds: &'static [f64]) -> Self {
-        Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
-    }
-
-    /// How many there were.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// Below which value the given part of them lies, 0.5 for half; nothing if there were none. Within a
-    /// bucket they are taken to lie evenly, and what is over all bounds counts as the last bound.
-    pub fn quantile(&self, part: f64) -> Option<f64> {
-        let count = self.count();
-        if count == 0 {
-            return None;
-        }
-        let wanted = part.clamp(0.0, 1.0) * as_float(count);
-        let mut below = 0;
-        let mut lower = 0.0;
-        for (upper, count) in self.bounds.iter().zip(&self.counts) {
-            if *count > 0 && as_float(below + count) >= wanted {
-                let within = (wanted - as_float(below)) / as_float(*count);
-                return Some(lower + (upper - lower) * within.clamp(0.0, 1.0));
-            }
-            below += count;
-            lower = *upper;
-        }
-        Some(lower)
-    }
-
-    /// Adds what others counted in the same buckets.
-    pub fn add(&mut self, other: &Self) {
-        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
-            *count += more;
-        }
-        self.sum += other.sum;
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and only shown")]
-pub(super) fn as_float(count: u64) -> f64 {
-    count as f64
 }
 
 impl Counter {
@@ -275,18 +220,15 @@ mod tests {
     }
 
     #[test]
-    fn a_quantile_lies_within_its_bucket() {
+    fn what_is_measured_is_read_with_its_bucket_and_its_sum() {
         let durations = Durations::default();
-        let mut buckets = Buckets::none(&DURATION_BOUNDS);
-        assert_eq!(buckets.quantile(0.5), None);
         for nanoseconds in [400_000, 400_000, 1_500_000, 200_000_000_000] {
             durations.measured(Measured::nanoseconds(nanoseconds));
         }
+        let mut buckets = Buckets::none(&DURATION_BOUNDS);
         durations.read_into(&mut buckets);
         assert_eq!((buckets.count(), buckets.counts[5], buckets.counts[8]), (4, 2, 1));
+        assert_eq!(buckets.counts[41], 1, "over all bounds");
         assert!((buckets.sum - 200.0023).abs() < 1e-9, "{}", buckets.sum);
-        assert_eq!(buckets.quantile(0.5), Some(0.0006));
-        assert_eq!(buckets.quantile(0.75), Some(0.002));
-        assert_eq!(buckets.quantile(0.99), Some(100.0), "over all bounds");
     }
 }

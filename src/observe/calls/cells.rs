@@ -4,21 +4,20 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::buckets::{Counter, Durations, Measured, Sizes, as_float};
+use super::buckets::{Counter, Durations, Measured, Sizes};
 use super::outcome::{REASONS, STATUSES, Status};
+use crate::observe::buckets::as_float;
 
 /// Cells of one kind: each worker has its own, and there is one set for what is taken over from a name
-/// that has lost its place. They are there once they are needed.
+/// that has lost its place. They are there once they are needed. A clone has the same cells.
 #[derive(Debug)]
-pub(super) struct Sharded<T>(Box<[OnceLock<Box<T>>]>);
+pub(super) struct Sharded<T>(Arc<[OnceLock<Box<T>>]>);
 
 /// A method that has a name of its own, or all others together.
 #[derive(Debug)]
 pub(super) struct Method {
     /// `package.Service/Method`, or `other`.
     pub(super) name: Arc<str>,
-    /// The registered name that it was called by when it got its place.
-    pub(super) service: Arc<str>,
     pub(super) cells: Sharded<MethodCells>,
     /// By the number of the status; the last place is for those without one of their own.
     pub(super) statuses: [OnceLock<Sharded<StatusCells>>; STATUSES.len() + 1],
@@ -26,6 +25,8 @@ pub(super) struct Method {
     proven: AtomicBool,
     /// It has lost its place; what is still counted here is a part of `other`.
     retired: AtomicBool,
+    /// These are the errors of that method, which whoever has it still counts here.
+    errors_of: Option<Arc<Method>>,
 }
 
 /// A service that has a name of its own, or all others together.
@@ -82,6 +83,12 @@ pub(super) struct Rate {
 const WINDOW_NANOSECONDS: u64 = 10 * SECOND_NANOSECONDS;
 const SECOND_NANOSECONDS: u64 = 1_000_000_000;
 
+impl<T> Clone for Sharded<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 impl<T: Default> Sharded<T> {
     /// For so many workers.
     pub(super) fn new(workers: usize) -> Self {
@@ -105,15 +112,46 @@ impl<T: Default> Sharded<T> {
 }
 
 impl Method {
-    pub(super) fn new(name: Arc<str>, service: Arc<str>, workers: usize) -> Self {
+    pub(super) fn new(name: Arc<str>, workers: usize) -> Self {
         Self {
             name,
-            service,
             cells: Sharded::new(workers),
             statuses: [const { OnceLock::new() }; STATUSES.len() + 1],
             proven: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            errors_of: None,
         }
+    }
+
+    /// The same method without its errors, and these, with what both have counted.
+    pub(super) fn parted(this: Arc<Self>, workers: usize) -> (Self, Self) {
+        let mut keeps = Self {
+            cells: this.cells.clone(),
+            proven: AtomicBool::new(this.is_proven()),
+            ..Self::new(this.name.clone(), workers)
+        };
+        let mut errors = Self::new(this.name.clone(), workers);
+        for (place, cells) in this.statuses.iter().enumerate() {
+            let goes_on = if place == Status::OK.place() { &mut keeps } else { &mut errors };
+            goes_on.statuses[place].clone_from(cells);
+        }
+        (keeps, Self { errors_of: Some(this), ..errors })
+    }
+
+    /// Whether it succeeded and failed, and has a place for both.
+    pub(super) fn has_errors_beside(&self) -> bool {
+        self.statuses[Status::OK.place()].get().is_some() && self.statuses_named() > 1
+    }
+
+    /// Whether anybody may still count here, beside who looks.
+    pub(super) fn is_held(this: &Arc<Self>) -> bool {
+        let whole = this.errors_of.as_ref();
+        Arc::strong_count(this) > 1 || whole.is_some_and(|whole| Arc::strong_count(whole) > 1)
+    }
+
+    /// The service in its name.
+    pub(super) fn service(&self) -> &str {
+        self.name.split_once('/').map_or("", |(service, _)| service)
     }
 
     pub(super) fn prove(&self) {

@@ -64,7 +64,8 @@ pub struct End {
     pub reason: Option<Reason>,
     /// From its arrival until its end was written.
     pub duration_nanoseconds: u64,
-    /// What of that the gateway took; of calls that the service answered.
+    /// What of that the gateway took, without waiting for the caller or a tunnel; of calls that the
+    /// service answered.
     pub overhead_nanoseconds: Option<u64>,
     /// Bytes of its messages from the caller.
     pub bytes_in: u64,

@@ -112,6 +112,119 @@ fn what_nobody_registered_is_other() {
 }
 
 #[test]
+fn a_service_that_is_called_other_counts_among_the_others() {
+    let (calls, counters) = calls(1, 2_000, &["demo.Echo", "other"]);
+    for path in ["/other/Say", "/demo.other/Say", "/demo.Nobody/Say"] {
+        call(&counters[0], path, answered(OK));
+    }
+    call(&counters[0], "/demo.Echo/Say", answered(OK));
+    let names: Vec<_> = calls.services().into_iter().map(|service| service.service).collect();
+    assert_eq!(names, ["demo.Echo", "other"]);
+    let methods = calls.methods();
+    assert_eq!((methods.len(), method(&methods, "other").started), (2, 3));
+}
+
+#[test]
+fn names_in_the_configuration_count_as_served() {
+    let (calls, counters) = calls(1, 2_000, &[]);
+    let no_tunnel = || failed(UNAVAILABLE, "no_tunnel");
+    calls.declare(["demo.Echo", "demo.Old"].into_iter());
+    call(&counters[0], "/demo.Echo/Say", no_tunnel());
+    calls.served(std::iter::once("demo.Echo"));
+    calls.left(std::iter::once("demo.Echo"));
+    calls.declare(["demo.Echo", "demo.New"].into_iter());
+    for service in ["Echo", "Old", "New"] {
+        call(&counters[0], &format!("/demo.{service}/Late"), no_tunnel());
+    }
+    let names: Vec<_> = calls.methods().into_iter().map(|method| method.method).collect();
+    assert_eq!(names, ["demo.Echo/Late", "demo.Echo/Say", "demo.New/Late", "other"]);
+}
+
+#[test]
+fn services_that_end_in_a_registered_name_push_out_no_method_of_one_that_is_registered() {
+    let (calls, counters) = calls(1, 2_000, &["demo.Echo", "Greeter"]);
+    call(&counters[0], "/demo.Echo/Early", answered(OK));
+    for number in 0..1_000 {
+        call(&counters[0], &format!("/x{number}.Greeter/Say"), answered(OK));
+    }
+    call(&counters[0], "/demo.Echo/Late", answered(OK));
+    call(&counters[0], "/demo.Greeter/Say", answered(OK));
+    let methods = calls.methods();
+    for name in ["demo.Echo/Early", "demo.Echo/Late", "demo.Greeter/Say"] {
+        assert_eq!(method(&methods, name).started, 1, "{name}");
+    }
+    assert_eq!(methods.iter().map(|method| method.started).sum::<u64>(), 1_003);
+    assert!(lines(&methods) <= 2_000);
+}
+
+#[test]
+fn errors_give_half_of_the_places_to_methods_that_come_later() {
+    let (calls, counters) = calls(1, 2_000, &["demo.Echo"]);
+    for number in 0..5 {
+        for status in [0, 5, 7, 13, 14, 16] {
+            call(
+                &counters[0],
+                &format!("/demo.Echo/M{number}"),
+                answered(Status::numbered(status)),
+            );
+        }
+    }
+    // Of 28 places they have all. One of these calls ends when its method has lost that place.
+    let open: Vec<_> = (0..5)
+        .map(|number| counters[0].begin(&format!("/demo.Echo/M{number}"), ticks::now()))
+        .collect();
+    let mut other_before = calls.totals().ended;
+    for number in 0..20 {
+        call(&counters[0], &format!("/demo.Echo/Late{number}"), answered(OK));
+        let ended = calls.totals().ended;
+        assert_eq!((calls.totals().duration.count(), ended), (other_before + 1, other_before + 1));
+        other_before = ended;
+    }
+    for call in &open {
+        call.end(answered(Status::numbered(UNAVAILABLE)));
+    }
+    let methods = calls.methods();
+    assert!(lines(&methods) <= 2_000, "{}", lines(&methods));
+    let named =
+        |number: &usize| methods.iter().any(|m| m.method == format!("demo.Echo/Late{number}"));
+    assert_eq!((0..20).filter(named).count(), 10);
+    let errors = |m: &&MethodSnapshot| m.by_status.len() > 1 && m.method != "other";
+    assert_eq!(methods.iter().filter(errors).count(), 3, "half of the places are left to errors");
+    for number in 0..5 {
+        let real = method(&methods, &format!("demo.Echo/M{number}"));
+        assert_eq!((real.started, statuses(real)[0]), (7, ("OK", 1)), "{number}");
+    }
+    let ended: u64 = methods.iter().flat_map(statuses).map(|(_, count)| count).sum();
+    let started: u64 = methods.iter().map(|method| method.started).sum();
+    assert_eq!((started, ended), (5 * 7 + 20, 5 * 7 + 20));
+    // When nobody holds them any more, all that they counted is in the cells of the others.
+    drop(open);
+    calls.left(std::iter::once("demo.Echo"));
+    calls.served(std::iter::once("demo.New"));
+    for number in 0..1_000 {
+        let made = format!("/demo.New/M{number}");
+        call(&counters[0], &made, answered(Status::numbered(UNIMPLEMENTED)));
+    }
+    let left_over = calls.lock().methods().1;
+    assert!(left_over.iter().all(|method| method.service() != "demo.Echo"));
+    let totals = calls.totals();
+    assert_eq!((totals.ended, totals.duration.count()), (ended + 1_000, ended + 1_000));
+}
+
+#[test]
+fn what_is_held_while_others_lose_their_places_is_taken_over_in_the_end() {
+    let (calls, counters) = calls(1, 1_000, &["demo.Echo"]);
+    for number in 0..2_000 {
+        let made = format!("/demo.Echo/Made{number}");
+        call(&counters[0], &made, answered(Status::numbered(UNIMPLEMENTED)));
+        // No more are left over than a worker remembers and one look finds.
+        assert!(calls.lock().methods().1.len() <= 600, "after {number}");
+    }
+    let methods = calls.methods();
+    assert_eq!(methods.iter().map(|method| method.started).sum::<u64>(), 2_000);
+}
+
+#[test]
 fn a_service_that_comes_back_goes_on_under_its_name() {
     let (calls, counters) = calls(1, 2_000, &["demo.Echo"]);
     call(&counters[0], "/demo.Echo/Say", answered(OK));

@@ -22,7 +22,8 @@ pub struct Arbiter {
 /// One that panicked.
 #[derive(Clone, Debug)]
 pub(super) struct Fall {
-    pub(super) gauge: Arc<Gauge>,
+    pub(super) kind: Kind,
+    pub(super) id: String,
     pub(super) message: Option<&'static str>,
     pub(super) at: Tick,
 }
@@ -52,12 +53,14 @@ impl Arbiter {
     }
 
     /// The actors of the gauge's kind have one less, and this is why.
-    pub(super) fn remember_panic(&self, gauge: Arc<Gauge>, message: Option<&'static str>) {
+    pub(super) fn remember_panic(&self, gauge: &Gauge, message: Option<&'static str>) {
         let mut panicked = self.panicked.lock().unwrap_or_else(PoisonError::into_inner);
         if panicked.len() == PANICKED_MAX {
             panicked.pop_front();
         }
-        panicked.push_back(Fall { gauge, message, at: now() });
+        // Not the gauge itself: that has this.
+        let (kind, id) = (gauge.role.kind, gauge.id());
+        panicked.push_back(Fall { kind, id, message, at: now() });
     }
 
     /// The last that panicked.

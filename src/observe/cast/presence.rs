@@ -58,7 +58,7 @@ impl Presence {
         }
         add(&self.gauge.counts().panics, 1);
         let name = in_hand.and_then(|(message, _)| self.gauge.role.messages.get(message));
-        self.gauge.arbiter.remember_panic(self.gauge.clone(), name.copied());
+        self.gauge.arbiter.remember_panic(&self.gauge, name.copied());
     }
 }
 

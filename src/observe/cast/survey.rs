@@ -112,14 +112,18 @@ fn handling(gauge: &Gauge, reading: &Reading) -> Option<Handling> {
 }
 
 fn panicked(arbiters: &[Arc<Arbiter>]) -> Vec<Panicked> {
-    let mut falls: Vec<_> = arbiters.iter().flat_map(|arbiter| arbiter.panicked()).collect();
-    falls.sort_by_key(|fall| Reverse(fall.at));
+    let on = |arbiter: &Arc<Arbiter>| {
+        let number = arbiter.number;
+        arbiter.panicked().into_iter().map(move |fall| (number, fall))
+    };
+    let mut falls: Vec<_> = arbiters.iter().flat_map(on).collect();
+    falls.sort_by_key(|(_, fall)| Reverse(fall.at));
     falls.truncate(PANICKED_MAX);
     let now = now();
-    let told = falls.into_iter().map(|fall| Panicked {
-        kind: fall.gauge.role.kind.name(),
-        id: fall.gauge.id(),
-        arbiter: fall.gauge.arbiter.number,
+    let told = falls.into_iter().map(|(arbiter, fall)| Panicked {
+        kind: fall.kind.name(),
+        id: fall.id,
+        arbiter,
         message: fall.message,
         ago: fall.at.until(now),
     });

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,7 +18,8 @@ use crate::observe::tally::{Count, count};
 pub struct AccessLog {
     /// In which form, if at all.
     pub form: Form,
-    /// Lines in a second. Further calls are left out, and counted in a line of their own.
+    /// Lines in a second. Of more calls some are logged, spread over the second; the others are left
+    /// out, and counted in a line of their own.
     pub lines_per_second_max: usize,
 }
 
@@ -87,12 +89,25 @@ struct Line<'c> {
     remote: SocketAddr,
 }
 
-/// Lets so many lines pass in a second, and counts the others.
+/// Lets so many lines pass in a second, and counts the others. Who would log more has lines spread over
+/// the second, by how many there were in the last; a flood is cut off only in its first.
 #[derive(Debug)]
 struct PerSecond {
-    second: AtomicU64,
-    lines: AtomicU64,
-    left_out: AtomicU64,
+    second: u64,
+    lines: u64,
+    left_out: u64,
+    succeeded: Share,
+    failed: Share,
+}
+
+/// Calls that have lines to themselves while there are many of both kinds.
+#[derive(Debug)]
+struct Share {
+    /// In this second, and in the one before.
+    calls: u64,
+    before: u64,
+    /// How far the next line is, in parts of a line that a call has.
+    saved: u64,
 }
 
 const OFF: u8 = 0;
@@ -101,7 +116,7 @@ const TEXT: u8 = 2;
 
 static FORM: AtomicU8 = AtomicU8::new(OFF);
 static LINES_MAX: AtomicU64 = AtomicU64::new(0);
-static PASSED: PerSecond = PerSecond::new();
+static PASSED: Mutex<PerSecond> = Mutex::new(PerSecond::new());
 
 impl Default for AccessLog {
     /// A thousand lines a second are some 30 GB a day: more is for nobody to read.
@@ -110,7 +125,8 @@ impl Default for AccessLog {
     }
 }
 
-/// Calls that end from now on are logged so.
+/// Calls that end from now on are logged so. Those that began while there was no access log have no
+/// line: what it needs of them was not kept.
 pub fn set(settings: AccessLog) {
     let max = u64::try_from(settings.lines_per_second_max).unwrap_or(u64::MAX);
     LINES_MAX.store(max, Ordering::Relaxed);
@@ -127,24 +143,31 @@ pub fn is_on() -> bool {
     FORM.load(Ordering::Relaxed) != OFF
 }
 
-/// Logs a call, unless there were too many in this second. It never waits.
+/// Logs a call, unless there are too many in this second. It never waits for whoever writes.
 pub fn write(call: &Call<'_>) {
     let Some(lines) = LINES.get() else { return };
+    let form = match FORM.load(Ordering::Relaxed) {
+        JSON => json,
+        TEXT => text,
+        _ => return,
+    };
     let now = Timestamp::now();
     let second = u64::try_from(now.as_second()).unwrap_or_default();
-    if !PASSED.one_more(second, LINES_MAX.load(Ordering::Relaxed)) {
-        return count(Count::AccessLineLeftOut);
-    }
-    match FORM.load(Ordering::Relaxed) {
-        JSON => lines.add_access(json(call, now)),
-        TEXT => lines.add_access(text(call, now)),
-        _ => {}
+    if passed().one_more(second, call.status == "OK", LINES_MAX.load(Ordering::Relaxed)) {
+        lines.add_access(form(call, now));
+    } else {
+        count(Count::AccessLineLeftOut);
     }
 }
 
 /// How many lines were left out since it was last asked.
 pub(super) fn left_out() -> u64 {
-    PASSED.left_out.swap(0, Ordering::Relaxed)
+    std::mem::take(&mut passed().left_out)
+}
+
+/// It is only counted in: a panic in between leaves it usable.
+fn passed() -> MutexGuard<'static, PerSecond> {
+    PASSED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn json(call: &Call<'_>, now: Timestamp) -> String {
@@ -232,16 +255,54 @@ impl fmt::Display for Word<'_> {
 
 impl PerSecond {
     const fn new() -> Self {
-        Self { second: AtomicU64::new(0), lines: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+        let (succeeded, failed) = (Share::new(), Share::new());
+        Self { second: 0, lines: 0, left_out: 0, succeeded, failed }
     }
 
-    fn one_more(&self, second: u64, max: u64) -> bool {
-        if self.second.swap(second, Ordering::Relaxed) != second {
-            self.lines.store(0, Ordering::Relaxed);
+    /// Whether one more call is logged. Neither those that succeed nor those that fail take more than
+    /// half of the lines from the others.
+    fn one_more(&mut self, second: u64, succeeded: bool, max: u64) -> bool {
+        if self.second != second {
+            let follows = self.second + 1 == second;
+            self.succeeded.next_second(follows);
+            self.failed.next_second(follows);
+            (self.second, self.lines) = (second, 0);
         }
-        let passes = self.lines.fetch_add(1, Ordering::Relaxed) < max;
-        if !passes {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
+        let (of, others) = if succeeded {
+            (&mut self.succeeded, &self.failed)
+        } else {
+            (&mut self.failed, &self.succeeded)
+        };
+        let passes = of.one_more(max - others.before.min(max / 2)) && self.lines < max;
+        if passes {
+            self.lines += 1;
+        } else {
+            self.left_out += 1;
+        }
+        passes
+    }
+}
+
+impl Share {
+    const fn new() -> Self {
+        Self { calls: 0, before: 0, saved: 0 }
+    }
+
+    fn next_second(&mut self, follows: bool) {
+        let before = if follows { self.calls } else { 0 };
+        *self = Self { before, ..Self::new() };
+    }
+
+    /// Whether one more call is among those that share so many lines in a second.
+    fn one_more(&mut self, lines: u64) -> bool {
+        self.calls += 1;
+        if self.before <= lines {
+            return true;
+        }
+        self.saved += lines;
+        let passes = self.saved >= self.before;
+        if passes {
+            self.saved -= self.before;
         }
         passes
     }
@@ -250,6 +311,7 @@ impl PerSecond {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::tally;
 
     fn call<'c>(method: &'c str, request_id: &'c str) -> Call<'c> {
         Call {
@@ -314,9 +376,50 @@ mod tests {
 
     #[test]
     fn in_a_second_only_so_many_lines_pass_and_the_others_are_counted() {
-        let lines = PerSecond::new();
-        let passes = |second| (0..100).filter(|_| lines.one_more(second, 30)).count();
-        assert_eq!((passes(1), passes(1), passes(2)), (30, 0, 30));
-        assert_eq!(lines.left_out.load(Ordering::Relaxed), 70 + 100 + 70);
+        let mut lines = PerSecond::new();
+        let mut passes = |second| (0..100).filter(|_| lines.one_more(second, true, 30)).count();
+        assert_eq!((passes(1), passes(1), passes(2), passes(4)), (30, 0, 15, 30));
+        assert_eq!(lines.left_out, 70 + 100 + 85 + 70);
+    }
+
+    #[test]
+    fn under_a_flood_the_lines_are_spread_over_the_second() {
+        let mut lines = PerSecond::new();
+        assert_eq!((0..1_000).filter(|_| lines.one_more(1, true, 10)).count(), 10);
+        let logged: Vec<_> = (0..1_000).filter(|_| lines.one_more(2, true, 10)).collect();
+        let steps: Vec<_> = logged.windows(2).map(|two| two[1] - two[0]).collect();
+        assert_eq!((logged.len(), steps), (10, vec![100; 9]));
+        assert_eq!(
+            (0..9_000).filter(|_| lines.one_more(3, true, 10)).count(),
+            10,
+            "ten times more"
+        );
+    }
+
+    #[test]
+    fn failures_have_lines_among_many_that_succeed_and_the_other_way_round() {
+        let mut lines = PerSecond::new();
+        let mut logged = |second, succeeded: &dyn Fn(u32) -> bool| {
+            let calls = (0..1_000).map(succeeded);
+            let (of_ok, of_failed): (Vec<_>, Vec<_>) = calls
+                .filter(|succeeded| lines.one_more(second, *succeeded, 20))
+                .partition(|succeeded| *succeeded);
+            (of_ok.len(), of_failed.len())
+        };
+        let few_fail = |number: u32| number % 200 != 50;
+        logged(1, &few_fail);
+        assert_eq!(logged(2, &few_fail), (15, 5), "all five that failed");
+        let most_fail = |number: u32| number % 10 == 5;
+        logged(3, &most_fail);
+        assert_eq!(logged(4, &most_fail), (10, 10));
+    }
+
+    #[test]
+    fn while_there_is_no_access_log_nothing_is_left_out() {
+        LINES.get_or_init(|| Box::leak(Box::default()));
+        let (left_out, counted) = (passed().left_out, tally::counted(Count::AccessLineLeftOut));
+        write(&call("/demo.Echo/Say", "abc"));
+        assert_eq!(passed().left_out, left_out);
+        assert_eq!(tally::counted(Count::AccessLineLeftOut), counted);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::observe::calls::Buckets;
+use crate::observe::buckets::Buckets;
 
 /// The bounds in which handshakes and round trips of tunnels are counted, in seconds. They are among
 /// those of gRFC A66; a network round trip needs no finer ones, and fewer leave room for more services.

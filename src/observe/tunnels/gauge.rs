@@ -158,9 +158,7 @@ pub struct TunnelGauge {
     frames: [Counts; 2],
     heard: AtomicU64,
     round_trip: AtomicU64,
-    stalled: AtomicU64,
-    /// Since when the writer waits, if it does; 0 is not.
-    stalled_since: AtomicU64,
+    stalled: StallClock,
     ring: Mutex<FrameRing>,
     /// The places of its names, each once, that of the first name first.
     names: Vec<Arc<NameTotals>>,
@@ -184,8 +182,7 @@ impl TunnelGauge {
             frames: Default::default(),
             heard: AtomicU64::new(opened.0),
             round_trip: AtomicU64::new(UNMEASURED),
-            stalled: AtomicU64::new(0),
-            stalled_since: AtomicU64::new(0),
+            stalled: StallClock::default(),
             ring: Mutex::default(),
             names,
         }
@@ -247,7 +244,7 @@ impl TunnelGauge {
 
     /// The writer begins to wait until HTTP/2 lets it write.
     pub fn stall(&self) -> Stall<'_> {
-        self.stalled_since.store(ticks::now().0.max(1), Ordering::Relaxed);
+        self.stalled.start(self.lived(ticks::now()));
         Stall(self)
     }
 
@@ -325,11 +322,24 @@ impl TunnelGauge {
         self.ring().seen(now)
     }
 
+    /// Gives its last frames away: it has ended.
+    pub(super) fn take_frames(&self) -> FrameRing {
+        std::mem::take(&mut *self.ring())
+    }
+
+    /// How it stands, and the names it serves.
+    pub(super) fn standing(&self) -> (State, &[String]) {
+        (STATES[usize::from(self.state.load(Ordering::Relaxed))].0, &self.about.services)
+    }
+
     /// How long the writer has waited, in nanoseconds, what it waits now included.
     fn stalled(&self, now: Tick) -> u64 {
-        let since = read(&self.stalled_since);
-        let current = if since == 0 { 0 } else { Tick(since).nanoseconds_until(now) };
-        read(&self.stalled) + current
+        self.stalled.total(self.lived(now))
+    }
+
+    /// How old it is, in nanoseconds.
+    fn lived(&self, now: Tick) -> u64 {
+        self.opened.nanoseconds_until(now)
     }
 
     fn ring(&self) -> MutexGuard<'_, FrameRing> {
@@ -340,8 +350,50 @@ impl TunnelGauge {
 
 impl Drop for Stall<'_> {
     fn drop(&mut self) {
-        let since = self.0.stalled_since.swap(0, Ordering::Relaxed);
-        let took = Tick(since).nanoseconds_until(ticks::now());
-        self.0.stalled.fetch_add(took, Ordering::Relaxed);
+        self.0.stalled.stop(self.0.lived(ticks::now()));
+    }
+}
+
+/// How long something has waited, all in all: one number, so that who reads it while it changes is told
+/// neither less than before nor the same wait twice. While it waits that is when it would have begun to,
+/// had it waited all the time at once, and a flag.
+#[derive(Debug, Default)]
+struct StallClock(AtomicU64);
+
+/// Nanoseconds have room below it for three centuries.
+const WAITS: u64 = 1 << 63;
+
+impl StallClock {
+    fn start(&self, now: u64) {
+        let total = read(&self.0);
+        self.0.store(WAITS | now.saturating_sub(total), Ordering::Relaxed);
+    }
+
+    fn stop(&self, now: u64) {
+        self.0.store(self.total(now), Ordering::Relaxed);
+    }
+
+    fn total(&self, now: u64) -> u64 {
+        let value = read(&self.0);
+        if value & WAITS == 0 { value } else { now.saturating_sub(value & !WAITS) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_add_up_and_are_seen_while_they_last() {
+        let clock = StallClock::default();
+        assert_eq!(clock.total(50), 0);
+        clock.start(100);
+        assert_eq!([clock.total(100), clock.total(130)], [0, 30]);
+        clock.stop(140);
+        assert_eq!([clock.total(140), clock.total(500)], [40, 40]);
+        clock.start(1_000);
+        assert_eq!([clock.total(1_000), clock.total(1_005)], [40, 45]);
+        clock.stop(1_010);
+        assert_eq!(clock.total(9_999), 50);
     }
 }

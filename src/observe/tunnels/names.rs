@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::buckets::{BOUNDS, Histogram};
 use super::frames::{Counts, FrameKind, read};
 use super::snapshot::ServiceTunnels;
-use crate::observe::calls::Buckets;
+use crate::observe::buckets::Buckets;
 
 /// Where names count that found no place.
 pub const OTHER: &str = "other";

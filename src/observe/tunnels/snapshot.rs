@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use crate::observe::calls::Buckets;
+use crate::observe::buckets::Buckets;
 
 /// One tunnel.
 #[derive(Clone, Debug)]
@@ -83,6 +83,21 @@ pub enum OpenOrClosed {
     Open(TunnelSnapshot),
     /// It has ended.
     Closed(ClosedTunnel),
+}
+
+/// How the open tunnels stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Not every registry knows them yet.
+    pub opening: usize,
+    /// They may be chosen for calls.
+    pub ready: usize,
+    /// They have been silent for too long.
+    pub late: usize,
+    /// They take no new calls.
+    pub draining: usize,
+    /// Names that they serve, each once.
+    pub services: usize,
 }
 
 /// A frame, by its header.

@@ -50,9 +50,7 @@ impl<L> Directory<L> {
         max: usize,
         now: Instant,
     ) -> Option<BTreeMap<ServiceName, Condition>> {
-        let remembered = self.remembered.iter().filter(|(_, until)| now < **until);
-        let known =
-            self.routes.keys().chain(&self.declared).chain(remembered.map(|(name, _)| name));
+        let known = self.routes.keys().chain(&self.declared).chain(self.remembered.names(now));
         let mut conditions = BTreeMap::new();
         for name in known.filter(|name| admits(name.as_str())) {
             let condition = if self.is_served(name.as_str()) {
