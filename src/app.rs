@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::actors::bus::{self, BusHandle};
 use crate::actors::entry::EntryHandle;
 use crate::actors::registry::{self, Drain, Reconfigure, RegistryHandle};
 use crate::actors::worker::{self, Worker};
@@ -109,6 +110,11 @@ impl Gateway {
         let window = Window::new(count, in_force.config.metrics.series_max);
         let registries =
             registry::Settings { routing, limits, declared, waiting_room, window: window.clone() };
+        let buses = bus::Settings {
+            limits: in_force.limits.clone(),
+            deduplicate: in_force.config.deduplicate_events,
+            window: window.clone(),
+        };
         let wire = in_force.wire(phase_seen);
         let settings = worker::Settings {
             limits: in_force.limits.clone(),
@@ -117,7 +123,7 @@ impl Gateway {
             died: died_sender,
             window: window.clone(),
         };
-        let workers = start_workers(count, &registries, &settings, &wire).await?;
+        let workers = start_workers(count, &registries, &buses, &settings, &wire).await?;
         let acceptors = listeners
             .into_iter()
             .map(|Open { socket, roles, tls, .. }| {
@@ -308,30 +314,36 @@ fn watch(listeners: &[Open]) {
     }
 }
 
-/// Starts all registries first: each worker needs the others'.
+/// Starts all registries and buses first: each worker needs the others'.
 async fn start_workers(
     count: usize,
     registries: &registry::Settings,
+    buses: &bus::Settings,
     settings: &worker::Settings,
     wire: &WireSettings,
 ) -> Result<Vec<WorkerHandle>, StartError> {
     let mut started = Vec::with_capacity(count);
     for id in (0..count).map(WorkerId) {
         let arbiter = Arbiter::new();
-        let (registries, died) = (registries.clone(), settings.died.clone());
-        let start = move || RegistryHandle::start(id, &registries, died);
-        let registry = on(&arbiter, start).await?;
-        started.push((id, arbiter, registry));
+        let (registries, buses, died) = (registries.clone(), buses.clone(), settings.died.clone());
+        let start = move || {
+            let registry = RegistryHandle::start(id, &registries, died.clone());
+            (registry, BusHandle::start(id, &buses, died))
+        };
+        let (registry, bus) = on(&arbiter, start).await?;
+        started.push((id, arbiter, registry, bus));
     }
-    let all: Vec<_> = started.iter().map(|(_, _, registry)| registry.clone()).collect();
-    for registry in &all {
+    let all: Vec<_> = started.iter().map(|(_, _, registry, _)| registry.clone()).collect();
+    let all_buses: Vec<_> = started.iter().map(|(.., bus)| bus.clone()).collect();
+    for (_, _, registry, bus) in &started {
         registry.meet(all.clone());
+        bus.meet(all_buses.clone());
     }
     let mut workers = Vec::with_capacity(count);
-    for (id, arbiter, registry) in started {
+    for (id, arbiter, registry, bus) in started {
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_WAITING_MAX);
         let (all, settings, wire) = (all.clone(), settings.clone(), wire.clone());
-        let start = move || start_worker(id, &all, &settings, wire, arrived);
+        let start = move || start_worker(id, &all, bus, &settings, wire, arrived);
         let entry = on(&arbiter, start).await?;
         workers.push(WorkerHandle { arbiter, registry, entry, arrivals });
     }
@@ -342,11 +354,12 @@ async fn start_workers(
 fn start_worker(
     id: WorkerId,
     registries: &[RegistryHandle],
+    bus: BusHandle,
     settings: &worker::Settings,
     wire: WireSettings,
     arrivals: mpsc::Receiver<Arrival>,
 ) -> EntryHandle {
-    let worker = Worker::start(id, registries, settings);
+    let worker = Worker::start(id, registries, bus, settings);
     let entry = worker.entry.clone();
     let wire = wire.of(worker);
     actix_rt::spawn(listener::serve(arrivals, Rc::new(wire)));

@@ -3,6 +3,7 @@
 //! It never decides who serves what. It starts when a peer has registered, lives on the worker of
 //! the tunnel's socket, ends with the stream, and says goodbye by dropping its farewell.
 
+mod events;
 mod farewell;
 
 use std::sync::Arc;
@@ -25,8 +26,10 @@ use crate::tunnel::outbox::Withdrawn;
 use crate::tunnel::quota::KeyQuota;
 
 use super::answering::{AnswerFrame, Answering};
+use super::bus::SubscriptionEnded;
 use super::credit::Credit;
 use super::down::Down;
+use super::event::Published;
 use super::heartbeat::{Beat, HeartbeatHandle, Watch};
 use super::live::LiveLimits;
 use super::mailbox::{Post, Watched, ring, watched};
@@ -35,6 +38,7 @@ use super::registry::{
     RegistryHandle, TunnelOpened,
 };
 use super::traffic::{Outgoing, Part};
+
 use farewell::Farewell;
 
 /// How often a tunnel that drains looks whether it is idle.
@@ -213,7 +217,7 @@ watched!(
     Connection is Connection,
     told: [
         Answered, AnswerUnreadable, Undeliverable, PeerDrains, TunnelOpened, Carry, CallLeft, Beat,
-        DrainTunnel, CloseTunnel,
+        DrainTunnel, CloseTunnel, SubscriptionEnded, Published,
     ],
     asked: [],
     timers: [LookIfIdle],
@@ -352,6 +356,7 @@ impl Handler<TunnelOpened> for Connection {
             tunnel: self.tunnel,
             heard: self.heard.clone(),
             sent: self.sent.clone(),
+            lane: self.down.lane().clone(),
             beat: Post::of(self, ctx).mailbox(),
             close: Post::of(self, ctx).mailbox(),
         });

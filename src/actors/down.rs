@@ -1,10 +1,12 @@
 //! The way down a tunnel: what actors push, the tunnel's writer takes.
 //!
 //! Both ends live on the tunnel's arbiter. The order (control first) is [`Outbox`]'s; the room is
-//! taken beforehand, see [`super::credit`].
+//! taken beforehand, see [`super::credit`]. Events wait in a lane beside it: they go only when nothing
+//! else does.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
@@ -12,7 +14,9 @@ use crate::observe::tally::{Count, count};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::RequestId;
 use crate::tunnel::outbox::{Outbox, Withdrawn};
+use crate::tunnel::topic::queue::Heard;
 
+use super::lane::EventLane;
 use super::traffic::Outgoing;
 
 /// The pushing end. Clones share the queue.
@@ -27,7 +31,7 @@ pub struct DownEnd {
     shared: Rc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     outbox: RefCell<Outbox<Outgoing>>,
     /// The peer may be told of calls: every registry knows its tunnel.
@@ -35,12 +39,21 @@ struct Shared {
     ended: RefCell<Option<TunnelEnd>>,
     /// The taking end has nothing in its hands.
     idle: Cell<bool>,
-    wake: Notify,
+    lane: EventLane,
+    wake: Arc<Notify>,
 }
 
-/// A new queue.
-pub fn down() -> (Down, DownEnd) {
-    let shared = Rc::new(Shared::default());
+/// A new queue, and the lane of events beside it. What it says is said by `lane`'s end too.
+pub fn down(lane: EventLane) -> (Down, DownEnd) {
+    let wake = lane.wake().clone();
+    let shared = Rc::new(Shared {
+        outbox: RefCell::default(),
+        opened: Cell::new(false),
+        ended: RefCell::default(),
+        idle: Cell::new(false),
+        lane,
+        wake,
+    });
     (Down { shared: shared.clone() }, DownEnd { shared })
 }
 
@@ -89,6 +102,19 @@ impl Down {
         }
     }
 
+    /// Adds a frame that goes when no call has one. It has room of its own.
+    pub fn push_last(&self, frame: Outgoing) {
+        if self.shared.ended.borrow().is_none() {
+            self.shared.outbox.borrow_mut().push_last(frame);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// The lane of its events.
+    pub fn lane(&self) -> &EventLane {
+        &self.shared.lane
+    }
+
     /// Adds a frame of a call; `opening` if it is the call's first.
     pub fn push(&self, request: RequestId, opening: bool, frame: Outgoing) {
         if self.shared.ended.borrow().is_some() {
@@ -105,7 +131,8 @@ impl Down {
 
     /// Whether everything that was pushed is written.
     pub fn is_idle(&self) -> bool {
-        self.shared.idle.get() && self.shared.outbox.borrow().is_empty()
+        let Shared { idle, outbox, lane, .. } = &*self.shared;
+        idle.get() && outbox.borrow().is_empty() && lane.is_empty()
     }
 
     /// Ends the tunnel. Frames of calls are not written any more, what is pushed later is dropped,
@@ -113,16 +140,40 @@ impl Down {
     pub fn end(&self, end: TunnelEnd) -> Vec<(RequestId, Outgoing)> {
         self.shared.ended.borrow_mut().get_or_insert(end);
         let unseen = self.shared.outbox.borrow_mut().take_unseen();
+        self.shared.lane.close();
         self.shared.wake.notify_one();
         unseen
     }
 }
 
 impl DownEnd {
-    /// The next frame that is ready, without waiting.
+    /// The next frame that is ready and no event, without waiting.
     pub fn try_next(&self) -> Option<Outgoing> {
         let mut outbox = self.shared.outbox.borrow_mut();
         if self.shared.opened.get() { outbox.pop() } else { outbox.pop_control() }
+    }
+
+    /// The next event, or that some are missing here, if no other frame is ready.
+    pub fn try_next_event(&self) -> Option<Outgoing> {
+        if !self.only_events_wait() {
+            return None;
+        }
+        self.shared.lane.pop().map(|heard| match heard {
+            Heard::Event(event) => Outgoing::Event(event),
+            Heard::Gap(gap) => Outgoing::Missed(gap),
+        })
+    }
+
+    /// Whether there are events and no other frame is ready.
+    pub fn only_events_wait(&self) -> bool {
+        !self.has_frame() && self.has_next()
+    }
+
+    /// Waits until another frame than an event is ready or the tunnel has ended.
+    pub async fn until_frame(&self) {
+        while !self.has_frame() && self.ended().is_none() {
+            self.shared.wake.notified().await;
+        }
     }
 
     /// Drops what is queued of a call of which a frame could not be written: what follows must not
@@ -147,6 +198,10 @@ impl DownEnd {
     }
 
     fn has_next(&self) -> bool {
+        self.has_frame() || (self.shared.opened.get() && !self.shared.lane.is_empty())
+    }
+
+    fn has_frame(&self) -> bool {
         let outbox = self.shared.outbox.borrow();
         if self.shared.opened.get() { !outbox.is_empty() } else { outbox.control_len() > 0 }
     }
@@ -170,22 +225,23 @@ impl DownEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tunnel::limits::Limits;
 
     #[actix::test]
     async fn no_call_goes_before_the_tunnel_is_open() {
-        let (down, end) = down();
+        let (down, end) = new();
         let request = RequestId::random();
-        down.push(request, true, Outgoing::Unsupported("stands for a call"));
+        down.push(request, true, Outgoing::Error("stands for a call".into()));
         assert!(end.try_next().is_none());
         down.open();
         end.ready().await;
         assert!(matches!(end.try_next(), Some(Outgoing::Connected)));
-        assert!(matches!(end.try_next(), Some(Outgoing::Unsupported(_))));
+        assert!(matches!(end.try_next(), Some(Outgoing::Error(_))));
     }
 
     #[actix::test]
     async fn one_heartbeat_waits_at_most() {
-        let (down, end) = down();
+        let (down, end) = new();
         down.open();
         down.push_heartbeat();
         assert!(matches!(end.try_next(), Some(Outgoing::Connected)));
@@ -197,11 +253,11 @@ mod tests {
 
     #[actix::test]
     async fn the_first_end_counts_and_control_is_all_that_is_left() {
-        let (down, end) = down();
+        let (down, end) = new();
         down.open();
         end.ready().await;
         assert!(matches!(end.try_next(), Some(Outgoing::Connected)));
-        down.push(RequestId::random(), true, Outgoing::Unsupported("stands for a call"));
+        down.push(RequestId::random(), true, Outgoing::Error("stands for a call".into()));
         down.push_control(Outgoing::Heartbeat);
         down.end(TunnelEnd::Silent);
         down.end(TunnelEnd::PeerLeft);
@@ -213,7 +269,7 @@ mod tests {
 
     #[actix::test]
     async fn it_is_idle_when_what_was_taken_is_written() {
-        let (down, end) = down();
+        let (down, end) = new();
         down.push_control(Outgoing::Heartbeat);
         assert!(!down.is_idle());
         end.ready().await;
@@ -224,5 +280,9 @@ mod tests {
             () = waiting => panic!("there is nothing"),
             () = async {} => assert!(down.is_idle()),
         }
+    }
+
+    fn new() -> (Down, DownEnd) {
+        down(EventLane::new(&Limits::default(), Arc::default()))
     }
 }

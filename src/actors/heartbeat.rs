@@ -1,4 +1,5 @@
-//! The heartbeat supervisor of one worker: notices tunnels that have gone silent.
+//! The heartbeat supervisor of one worker: notices tunnels that have gone silent, or do not take their
+//! events.
 //!
 //! It reads when each tunnel was last heard, a few times in the shortest wait, instead of being
 //! told of every frame. A late tunnel is not chosen for new calls; a dead one is closed.
@@ -16,6 +17,7 @@ use crate::tunnel::id::TunnelId;
 use crate::tunnel::liveness::{LastSeen, Patience, Pulse, Verdict};
 
 use super::farewell::PermanentFarewell;
+use super::lane::EventLane;
 use super::mailbox::{Mailbox, Post, Watched, ring, watched};
 use super::now;
 use super::registry::{CloseTunnel, RegistryHandle};
@@ -30,6 +32,8 @@ pub struct Watch {
     pub heard: LastSeen,
     /// When something was last sent to it.
     pub sent: LastSeen,
+    /// Its events.
+    pub lane: EventLane,
     /// Sends a heartbeat.
     pub beat: Mailbox<Beat>,
     /// Closes it.
@@ -122,6 +126,9 @@ impl Heartbeat {
                     self.registry.set_standing(tunnel, Standing::Ready);
                 }
                 Verdict::Dead => watched.watch.close.tell(CloseTunnel(TunnelEnd::Silent)),
+            }
+            if watched.watch.lane.is_stuck(now) {
+                watched.watch.close.tell(CloseTunnel(TunnelEnd::SlowConsumer));
             }
             if watched.watch.sent.silence(now) >= self.patience.interval {
                 watched.watch.beat.tell(Beat);

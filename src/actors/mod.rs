@@ -5,12 +5,15 @@
 //! | [`registry`] | one a worker | `app` | `app` | the gateway ends |
 //! | [`entry`] | one a worker | `app` | `app` | the gateway ends |
 //! | [`heartbeat`] | one a worker | `app` | `app` | the gateway ends |
+//! | [`bus`] | one a worker | `app` | `app` | the gateway ends |
+//! | [`topic`] | one a pattern that somebody listens to, on each worker that has subscribers of it | its worker's [`bus`], for the first subscriber | its bus | the last subscriber is gone |
 //! | [`connection`] | one a tunnel | `grpc::tunnel`, when a peer has registered | its tunnel's stream | the stream ends, or the tunnel is closed |
 //! | [`pending`] | one a call | [`entry`] | itself | the call ends |
 //!
 //! | actor | on stop | on panic | on drain |
 //! |---|---|---|---|
-//! | registry, entry, heartbeat | never stopped on its own | the gateway drains and exits non-zero | registry admits no tunnel and lets no call wait, entry admits no call |
+//! | registry, entry, heartbeat, bus | never stopped on its own | the gateway drains and exits non-zero | registry admits no tunnel and lets no call wait, entry admits no call |
+//! | topic | nobody listened any more | the bus tells each subscriber that its subscription has ended | goes on until its subscribers' tunnels have ended |
 //! | connection | registries forget the tunnel, its calls end `tunnel_lost`, its stream ends with the reason | the same, with the reason INTERNAL | closed UNAVAILABLE after the last call |
 //! | pending | its caller has been told an end; its slot and alarms are freed | its caller gets INTERNAL `panic`, its tunnel is told that the caller left | goes on until its end or the end of the grace |
 //!
@@ -23,23 +26,27 @@
 //! actor has no address but that.
 //!
 //! The rest are not actors: [`traffic`] is what travels between them, [`credit`] and [`down`] are
-//! a tunnel's outgoing queue, [`answering`] puts one answer together, [`alarm`] is the one timer
+//! a tunnel's outgoing queue, [`lane`] is a subscriber's queue of [`event`]s, [`answering`] puts one answer together, [`alarm`] is the one timer
 //! of a worker, [`live`] the limits in force, [`worker`] is one of each permanent actor.
 
 pub mod alarm;
 pub mod answering;
+pub mod bus;
 pub mod connection;
 pub mod credit;
 pub mod down;
 pub mod entry;
+pub mod event;
 pub mod farewell;
 pub mod heartbeat;
+pub mod lane;
 pub mod live;
 pub mod mailbox;
 pub mod pending;
 pub mod registry;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod topic;
 pub mod traffic;
 pub mod worker;
 

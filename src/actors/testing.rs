@@ -13,7 +13,8 @@ mod travel;
 
 pub(crate) use ends::{Called, Caller, Tunnel, Wire};
 pub(crate) use travel::{
-    answer, answer_frame, failure_in, gauge, head, head_under, head_within, message, more, text_of,
+    answer, answer_frame, event, failure_in, gauge, head, head_under, head_within, message, more,
+    text_of,
 };
 
 use std::sync::Arc;
@@ -36,11 +37,13 @@ use crate::tunnel::waiting::WaitingRoom;
 pub(crate) use super::now;
 
 use super::alarm::AlarmClock;
+use super::bus::{self, BusHandle};
 use super::connection::{self, Abilities, ConnectionHandle, Opening};
 use super::credit::Credit;
 use super::down::down;
 use super::entry::{Admit, EntryHandle};
 use super::heartbeat::HeartbeatHandle;
+use super::lane::EventLane;
 use super::live::LiveLimits;
 use super::mailbox::Mailbox;
 use super::pending;
@@ -98,6 +101,7 @@ pub(crate) async fn patiently<T>(what: impl Future<Output = T>) -> T {
 pub(crate) struct Stage {
     pub(crate) limits: LiveLimits,
     pub(crate) registries: Vec<RegistryHandle>,
+    pub(crate) buses: Vec<BusHandle>,
     pub(crate) heartbeat: HeartbeatHandle,
     pub(crate) entry: EntryHandle,
     pub(crate) clock: AlarmClock,
@@ -129,6 +133,7 @@ impl Stage {
         for registry in &registries {
             registry.meet(registries.clone());
         }
+        let buses = start_buses(workers, &limits, &settings.window, &death);
         let clock = AlarmClock::start();
         let calls = Allowance::new(limits.now().calls_max);
         let first = registries[0].clone();
@@ -142,7 +147,18 @@ impl Stage {
         let entry = EntryHandle::start(calls.clone(), surroundings, death.clone());
         let heartbeat = HeartbeatHandle::start(Patience::default(), first, &arbiter, death);
         let registry::Settings { waiting_room, window, .. } = settings;
-        Self { limits, registries, heartbeat, entry, clock, calls, waiting_room, window, died }
+        Self {
+            limits,
+            registries,
+            buses,
+            heartbeat,
+            entry,
+            clock,
+            calls,
+            waiting_room,
+            window,
+            died,
+        }
     }
 
     /// The registry of worker 0.
@@ -208,7 +224,7 @@ impl Stage {
 
     /// The same, but does not wait for what becomes of it.
     pub(crate) fn open(&self, peer: Peer) -> Tunnel {
-        let (down, down_end) = down();
+        let (down, down_end) = down(EventLane::new(&self.limits.now(), Arc::default()));
         let (heard, sent) = (LastSeen::new(now()), LastSeen::new(now()));
         let credit = Credit::new(self.limits.now().tunnel_queue_bytes_max);
         let buffer = Allowance::new(self.limits.now().tunnel_buffer_bytes_max);
@@ -275,6 +291,22 @@ impl Stage {
         self.entry.admit(Admit { head: Arc::new(head), first, replies: for_pending });
         Caller { replies }
     }
+}
+
+fn start_buses(
+    workers: usize,
+    limits: &LiveLimits,
+    window: &Window,
+    death: &mpsc::UnboundedSender<&'static str>,
+) -> Vec<BusHandle> {
+    let (limits, window) = (limits.clone(), window.clone());
+    let settings = bus::Settings { limits, deduplicate: false, window };
+    let start = |worker| BusHandle::start(WorkerId(worker), &settings, death.clone());
+    let buses: Vec<_> = (0..workers).map(start).collect();
+    for bus in &buses {
+        bus.meet(buses.clone());
+    }
+    buses
 }
 
 pub(crate) fn registry_settings(limits: &LiveLimits) -> registry::Settings {

@@ -3,6 +3,7 @@
 //! Payloads are `Bytes` and move without being copied. Room that a message takes somewhere travels
 //! with it and is given back when the message is dropped, on whatever road.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,8 +21,12 @@ use crate::tunnel::directory::Witness;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::{MethodPath, RequestId, TunnelId};
 use crate::tunnel::limits::Limits;
+use crate::tunnel::topic::queue::Gap;
 
+use super::bus::SubscriptionEnded;
 use super::credit::Permit;
+use super::event::Published;
+use super::lane::QueuedEvent;
 
 /// What a message costs beside its payload wherever bytes are counted, so that a flood of empty
 /// messages is bounded too. About what a queued frame takes in memory.
@@ -161,8 +166,16 @@ pub enum Outgoing {
         /// How long they may take.
         grace: Duration,
     },
-    /// The peer asked for something this gateway does not do.
-    Unsupported(&'static str),
+    /// Something that the peer sent is refused.
+    Error(Cow<'static, str>),
+    /// The peer does not listen to a topic, although it asked for that.
+    SubscriptionEnded(SubscriptionEnded),
+    /// An event that the peer listens to.
+    Event(QueuedEvent),
+    /// Events that the peer would have got here.
+    Missed(Gap),
+    /// What became of an event that the peer published.
+    EventAck(Published),
     /// Alive.
     Heartbeat,
 }
@@ -177,7 +190,7 @@ pub struct MetadataLimit {
 }
 
 /// Each pair counts 32 bytes more than its name and value (RFC 9113 section 6.5.2).
-const PAIR_OVERHEAD_BYTES: usize = 32;
+pub const PAIR_OVERHEAD_BYTES: usize = 32;
 
 impl MetadataLimit {
     /// What the limits say.

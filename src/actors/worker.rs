@@ -8,6 +8,7 @@ use crate::tunnel::id::WorkerId;
 use crate::tunnel::liveness::Patience;
 
 use super::alarm::AlarmClock;
+use super::bus::BusHandle;
 use super::entry::EntryHandle;
 use super::heartbeat::HeartbeatHandle;
 use super::live::LiveLimits;
@@ -38,6 +39,8 @@ pub struct Worker {
     pub count: usize,
     /// Admits calls.
     pub entry: EntryHandle,
+    /// Sends events to who listens.
+    pub bus: BusHandle,
     /// What each tunnel is given.
     pub tunnels: connection::Surroundings,
     /// Where everything is counted.
@@ -45,9 +48,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the rest of a worker on the current arbiter. `registries` are those of all workers,
-    /// started before.
-    pub fn start(id: WorkerId, registries: &[RegistryHandle], settings: &Settings) -> Self {
+    /// Starts the rest of a worker on the current arbiter. `registries` are those of all workers, started
+    /// before, like its `bus`.
+    pub fn start(
+        id: WorkerId,
+        registries: &[RegistryHandle],
+        bus: BusHandle,
+        settings: &Settings,
+    ) -> Self {
         let Settings { limits, patience, calls, died, window } = settings.clone();
         let (first, own) = (registries[0].clone(), registries[id.0].clone());
         let arbiter = window.cast.arbiter(id.0);
@@ -66,6 +74,6 @@ impl Worker {
             limits,
             arbiter,
         };
-        Self { id, count: registries.len(), entry, tunnels, window }
+        Self { id, count: registries.len(), entry, bus, tunnels, window }
     }
 }

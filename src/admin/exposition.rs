@@ -4,6 +4,7 @@ mod actors;
 mod calls;
 mod family;
 mod process;
+mod topics;
 mod tunnels;
 
 use axum::extract::State;
@@ -33,6 +34,7 @@ fn families(facts: &Facts) -> Vec<MetricFamily> {
     let mut families = Vec::new();
     families.extend(calls::families(&window.calls));
     families.extend(tunnels::families(&window.tunnels));
+    families.extend(topics::families(&window.topics));
     families.extend(actors::families(&window.cast));
     families.extend(process::families(facts));
     families.into_iter().flatten().collect()

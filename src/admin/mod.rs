@@ -12,6 +12,7 @@ mod paging;
 mod routes;
 mod services;
 mod status;
+mod topics;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -14,7 +14,7 @@ use crate::auth::key::KeyDigest;
 use crate::observe::tally::{Count, count};
 
 use super::answer::refused;
-use super::{Facts, Settings, actors, connections, exposition, page, services, status};
+use super::{Facts, Settings, actors, connections, exposition, page, services, status, topics};
 
 /// Who may see the pages.
 struct Guard {
@@ -37,7 +37,7 @@ pub(super) fn router(settings: &Settings, facts: Facts) -> Router {
         .route("/connections", get(connections::list))
         .route("/connections/{id}", get(connections::one))
         .route("/services", get(services::list))
-        .route("/topics", get(services::topics))
+        .route("/topics", get(topics::list))
         .fallback(|| async { refused(StatusCode::NOT_FOUND, "there is no such page; see /") })
         .with_state(facts)
         .layer(middleware::from_fn_with_state(guard, admit))

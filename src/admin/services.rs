@@ -1,4 +1,4 @@
-//! `/services`: each name, who serves it and how its calls go; `/topics`.
+//! `/services`: each name, who serves it and how its calls go.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::observe::calls::ServiceCalls;
 use crate::observe::tunnels::TunnelSnapshot;
 
 use super::Facts;
-use super::answer::{captured, list as list_of};
+use super::answer::list as list_of;
 use super::paging::Paging;
 
 /// Which names, and in which order.
@@ -74,11 +74,6 @@ struct Tunnels {
     draining: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct Topics {
-    topics: [(); 0],
-}
-
 pub(super) async fn list(
     State(facts): State<Facts>,
     wish: Result<Query<Wish>, QueryRejection>,
@@ -92,10 +87,6 @@ pub(super) async fn list(
         paging.cut(&mut services);
         Ok(Page { paging, services })
     })
-}
-
-pub(super) async fn topics() -> Response {
-    captured(&Topics { topics: [] })
 }
 
 fn sort(services: &mut [Service], by: Sort) {

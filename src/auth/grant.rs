@@ -5,6 +5,7 @@ use crate::tunnel::quota::KeyQuota;
 
 use super::certificate::CertificatePattern;
 use super::pattern::NamePattern;
+use super::topics::TopicScope;
 
 /// What the holder of a key may do.
 #[derive(Clone, Debug)]
@@ -13,6 +14,10 @@ pub struct KeyGrant {
     pub register: Scope,
     /// The services its holder may call, as a caller or over a tunnel.
     pub call: Scope,
+    /// The topics under which its tunnels may publish.
+    pub publish: TopicScope,
+    /// The topics that its tunnels may listen to.
+    pub subscribe: TopicScope,
     /// Names that `register` writes out in full belong to this key; others may serve them too.
     pub shared: bool,
     /// Its programs get the `stream` feature without asking for it.
@@ -35,6 +40,8 @@ impl KeyGrant {
         Self {
             register: Scope::all(),
             call: Scope::all(),
+            publish: TopicScope::all(),
+            subscribe: TopicScope::all(),
             shared: false,
             stream: false,
             certificate_names: Vec::new(),

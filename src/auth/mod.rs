@@ -9,6 +9,7 @@ pub mod guesses;
 pub mod key;
 pub mod network;
 pub mod pattern;
+pub mod topics;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -57,6 +57,7 @@ impl TryFrom<Draft<'_>> for Config {
             heartbeat: heartbeat(&file.heartbeat.0, &mut mistakes),
             keepalive: keepalive(&file.keepalive.0, &mut mistakes),
             drain_grace: file.drain.0.grace.map_or(DRAIN_GRACE, Span::duration),
+            deduplicate_events: file.events.0.deduplicate.unwrap_or(false),
             limits,
             metrics: metrics::used(&file.metrics.0, environment, &mut mistakes),
             log_level: level(file.log.0.level),
@@ -219,6 +220,7 @@ mod tests {
         assert_eq!(config.keepalive, Keepalive::default());
         assert_eq!(config.connection_age, ConnectionAge::default());
         assert_eq!(config.drain_grace, Duration::from_secs(30));
+        assert!(!config.deduplicate_events);
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.log_level, LevelFilter::Info);
         assert_eq!(config.access_log, AccessLog::default());
@@ -243,6 +245,7 @@ mod tests {
         "heartbeat": { "interval": "3s", "late_after": "4s", "dead_after": "5s" },
         "keepalive": { "interval": "6s", "timeout": "7s" },
         "drain": { "grace": "0s" },
+        "events": { "deduplicate": true },
         "limits": { "calls_max": 8 },
         "log": { "level": "trace", "access": "json", "access_per_second_max": 5 }
     }"#;
@@ -266,6 +269,7 @@ mod tests {
         let age = ConnectionAge { max: Duration::ZERO, grace: seconds(9) };
         assert_eq!(config.connection_age, age);
         assert_eq!(config.drain_grace, Duration::ZERO);
+        assert!(config.deduplicate_events);
         assert_eq!(config.limits, Limits { calls_max: 8, ..Limits::default() });
         assert_eq!(config.log_level, LevelFilter::Trace);
         let access_log = AccessLog { form: Form::Json, lines_per_second_max: 5 };

@@ -52,6 +52,7 @@ pub(super) struct File {
     pub(super) heartbeat: Section<HeartbeatFile>,
     pub(super) keepalive: Section<KeepaliveFile>,
     pub(super) drain: Section<DrainFile>,
+    pub(super) events: Section<EventsFile>,
     pub(super) limits: Section<LimitsFile>,
     pub(super) metrics: Section<MetricsFile>,
     pub(super) log: Section<LogFile>,
@@ -128,6 +129,14 @@ pub(super) struct KeyFile {
     /// The services that its holder may call, written likewise.
     #[schemars(length(max = PATTERNS_MAX), extend("default" = ["*"]))]
     pub(super) call: List<String>,
+    /// The topics that its tunnels may publish under, as patterns: words between dots, of which `*` is
+    /// any one word and `#` any number of words.
+    #[schemars(length(max = PATTERNS_MAX), extend("default" = ["#"]))]
+    pub(super) publish: List<String>,
+    /// The topics that its tunnels may subscribe to, written likewise. A subscription that means more
+    /// than one of them is refused.
+    #[schemars(length(max = PATTERNS_MAX), extend("default" = ["#"]))]
+    pub(super) subscribe: List<String>,
     /// Others may serve the names that `register` writes out.
     #[schemars(extend("default" = false))]
     pub(super) shared: Option<bool>,
@@ -254,6 +263,15 @@ pub(super) struct DrainFile {
     /// How long calls in flight may go on after a signal to stop.
     #[schemars(extend("default" = shown(DRAIN_GRACE)))]
     pub(super) grace: Option<Span>,
+}
+
+/// Events that peers publish and subscribe to.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(super) struct EventsFile {
+    /// An event that its publisher sends again under the same `event_id` within five minutes is not
+    /// delivered again. Of each worker the last 10000 ids are remembered. Either way it is counted.
+    #[schemars(extend("default" = false))]
+    pub(super) deduplicate: Option<bool>,
 }
 
 /// The metrics listener: what can be seen of the running gateway, for Prometheus, `adit status` and a

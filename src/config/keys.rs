@@ -13,6 +13,7 @@ use super::moment::Moment;
 use super::shapes::{Count, Section};
 use super::tls;
 use crate::auth::key::{ApiKey, KeyDigest};
+use crate::auth::topics::TopicScope;
 use crate::auth::{KeyGrant, KeyRefused, Keyring, Scope};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::quota::KeyQuota;
@@ -125,6 +126,8 @@ fn grant(path: &str, id: &str, key: &KeyFile, mistakes: &mut Mistakes) -> KeyGra
     KeyGrant {
         register: scope(&format!("{path}.register"), key.register.as_deref(), mistakes),
         call: scope(&format!("{path}.call"), key.call.as_deref(), mistakes),
+        publish: topics(&format!("{path}.publish"), key.publish.as_deref(), mistakes),
+        subscribe: topics(&format!("{path}.subscribe"), key.subscribe.as_deref(), mistakes),
         shared: key.shared.unwrap_or(false),
         stream: stream(path, key.features.as_deref(), mistakes),
         certificate_names: tls::certificate_names(path, key.certificate_names.as_deref(), mistakes),
@@ -230,6 +233,12 @@ fn scope(path: &str, written: Option<&[Option<String>]>, mistakes: &mut Mistakes
     written.map_or_else(Scope::all, |written| Scope::of(mistakes.note_each(path, written)))
 }
 
+/// The same of topics.
+fn topics(path: &str, written: Option<&[Option<String>]>, mistakes: &mut Mistakes) -> TopicScope {
+    let of = |written| TopicScope::of(mistakes.note_each(path, written));
+    written.map_or_else(TopicScope::all, of)
+}
+
 /// Whether the key grants `stream`, the only feature there is.
 fn stream(path: &str, written: Option<&[Option<Feature>]>, mistakes: &mut Mistakes) -> bool {
     let features = written.unwrap_or_default().iter().flatten();
@@ -266,6 +275,7 @@ mod tests {
         assert!(edge.id() == "edge" && !edge.stream && edge.register.allows("chat.Room"));
         let env = grant_of(&ring, third);
         assert!(env.id() == "env" && env.register.allows("chat.Room"));
+        assert_eq!((&edge.publish, &edge.subscribe), (&TopicScope::all(), &TopicScope::all()));
     }
 
     #[test]
@@ -273,6 +283,7 @@ mod tests {
         let written = format!(
             r#"[ {{"id": "bots", "key_env": "K1", "expires": "2027-03-31", "old_sha256": "{}",
                   "old_expires": "2026-01-01T00:00:00Z", "register": [], "call": ["demo.*"],
+                  "publish": [], "subscribe": ["orders.#"],
                   "shared": true,
                   "limits": {{"tunnels_max": 2, "services_max": 3, "calls_max": 4}}}} ]"#,
             KeyDigest::of(OTHER.as_bytes())
@@ -281,6 +292,9 @@ mod tests {
         assert_eq!(mistakes, Vec::<String>::new());
         let bots = grant_of(&ring, PLAIN);
         assert!(!bots.register.allows("demo.Echo") && bots.call.allows("demo.Echo") && bots.shared);
+        let topic = |text: &str| text.parse().unwrap();
+        assert_eq!(bots.publish, TopicScope::of(vec![]));
+        assert!(bots.subscribe.covers(&topic("orders.*")) && !bots.subscribe.covers(&topic("#")));
         assert_eq!((bots.quota.tunnels_max, bots.quota.services_max), (2, 3));
         assert_eq!(bots.calls.limit(), 4);
         assert!(Arc::ptr_eq(&bots, &grant_of(&ring, OTHER)));

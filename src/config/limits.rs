@@ -130,6 +130,22 @@ limits_file! {
     bad_keys_per_minute_max: Count,
     /// How late a wrong key is answered when there were too many.
     bad_key_delay: Span,
+    /// Topics that somebody listens to, each pattern counted once. Subscriptions that come at the same
+    /// moment on different workers may pass it by a few.
+    topics_max: Count,
+    /// Topics and patterns that one tunnel listens to.
+    subscriptions_per_tunnel_max: Count,
+    /// Length of a topic or a pattern.
+    topic_bytes_max: Size,
+    /// Payload of one event; 64MiB at most. A peer gets no frame over `classic_frame_bytes_max`: an event
+    /// that would be one is told to it as missed.
+    event_bytes_max: Size,
+    /// Events that wait for one subscriber; when there are more, the newest is dropped for it.
+    subscriber_queue_events_max: Count,
+    /// Bytes of those events; an event alone waits whatever its size.
+    subscriber_queue_bytes_max: Size,
+    /// A tunnel whose queue of events stays full for so long is closed.
+    slow_consumer_timeout: Span,
     /// Time until the first frame of a tunnel.
     register_timeout: Span,
     /// Time for the HTTP/2 handshake.
@@ -166,6 +182,7 @@ impl LimitsFile {
         }
         for (name, size, most) in [
             ("message_bytes_max", limits.message_bytes_max, MESSAGE_BYTES_MAX),
+            ("event_bytes_max", limits.event_bytes_max, MESSAGE_BYTES_MAX),
             ("metadata_bytes_max", limits.metadata_bytes_max, METADATA_BYTES_MAX),
             ("tunnel_queue_bytes_max", limits.tunnel_queue_bytes_max, QUEUE_BYTES_MAX),
         ] {
@@ -327,6 +344,9 @@ mod tests {
         "tunnels_per_key_max": 15, "tunnels_per_service_max": 16, "names_remembered_max": 17,
         "health_watches_max": 29, "reflection_timeout": "30s",
         "bad_keys_per_minute_max": 23, "bad_key_delay": "24s",
+        "topics_max": 37, "subscriptions_per_tunnel_max": 38, "topic_bytes_max": "39B",
+        "event_bytes_max": "40B", "subscriber_queue_events_max": 41,
+        "subscriber_queue_bytes_max": "42B", "slow_consumer_timeout": "43s",
         "register_timeout": "18s", "handshake_timeout": "19s", "half_close_timeout": "20s",
         "plain_call_timeout": "21s", "send_stall_timeout": "25s", "message_timeout": "31s", "stream_idle_timeout": "32s", "cancel_timeout": "22s"
     }"#;
@@ -363,6 +383,13 @@ mod tests {
             health_watches_max: 29,
             bad_keys_per_minute_max: 23,
             bad_key_delay: Duration::from_secs(24),
+            topics_max: 37,
+            subscriptions_per_tunnel_max: 38,
+            topic_bytes_max: 39,
+            event_bytes_max: 40,
+            subscriber_queue_events_max: 41,
+            subscriber_queue_bytes_max: 42,
+            slow_consumer_timeout: Duration::from_secs(43),
             register_timeout: Duration::from_secs(18),
             handshake_timeout: Duration::from_secs(19),
             half_close_timeout: Duration::from_secs(20),

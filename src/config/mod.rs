@@ -87,6 +87,8 @@ pub struct Config {
     pub keepalive: Keepalive,
     /// How long calls in flight may go on after the gateway was told to stop.
     pub drain_grace: Duration,
+    /// Events that come twice are delivered once.
+    pub deduplicate_events: bool,
     /// How much of everything it holds.
     pub limits: Limits,
     /// Where it can be watched.
@@ -257,6 +259,7 @@ impl Config {
             ("callers.connection_age", self.connection_age == next.connection_age),
             ("heartbeat", self.heartbeat == next.heartbeat),
             ("keepalive", self.keepalive == next.keepalive),
+            ("events", self.deduplicate_events == next.deduplicate_events),
             ("metrics", self.metrics == next.metrics),
         ];
         parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect()

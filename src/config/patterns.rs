@@ -1,11 +1,14 @@
 //! Finds patterns of a key that can never apply.
 
+use std::str::FromStr;
+
 use super::file::{KeyFile, PATTERNS_MAX};
 use super::mistakes::Mistakes;
 use super::shapes::Section;
 use crate::auth::pattern::NamePattern;
 use crate::tunnel::admission::is_reserved;
 use crate::tunnel::limits::Limits;
+use crate::tunnel::topic::TopicPattern;
 
 /// Checks the patterns of all keys. Those that cannot be read are left to who reads them.
 pub(super) fn check(
@@ -16,7 +19,7 @@ pub(super) fn check(
     for (index, key) in keys.unwrap_or_default().iter().enumerate() {
         let Some(Section(key)) = key else { continue };
         let path = format!("keys[{index}].register");
-        let register = read(key.register.as_deref());
+        let register: Vec<(usize, NamePattern)> = read(key.register.as_deref());
         for (place, pattern) in &register {
             if is_all_reserved(pattern) {
                 let text = "allows nothing: these names belong to the gateway";
@@ -25,11 +28,15 @@ pub(super) fn check(
         }
         check_list(&path, &register, limits, mistakes);
         check_list(&format!("keys[{index}].call"), &read(key.call.as_deref()), limits, mistakes);
+        let publish = read(key.publish.as_deref());
+        check_topics(&format!("keys[{index}].publish"), &publish, limits, mistakes);
+        let subscribe = read(key.subscribe.as_deref());
+        check_topics(&format!("keys[{index}].subscribe"), &subscribe, limits, mistakes);
     }
 }
 
 /// The patterns that can be read, with their places in the list.
-fn read(written: Option<&[Option<String>]>) -> Vec<(usize, NamePattern)> {
+fn read<P: FromStr>(written: Option<&[Option<String>]>) -> Vec<(usize, P)> {
     let written = written.unwrap_or_default().iter().enumerate();
     written.filter_map(|(place, text)| Some((place, text.as_ref()?.parse().ok()?))).collect()
 }
@@ -54,6 +61,30 @@ fn check_list(
             let text = format_args!("is longer than limits.service_name_bytes_max ({max}B)");
             mistakes.add(format!("{path}[{place}]"), text);
         } else if let Some((other, _)) = wider {
+            mistakes
+                .add(format!("{path}[{place}]"), format_args!("adds nothing to {path}[{other}]"));
+        }
+    }
+}
+
+fn check_topics(
+    path: &str,
+    patterns: &[(usize, TopicPattern)],
+    limits: &Limits,
+    mistakes: &mut Mistakes,
+) {
+    if patterns.len() > PATTERNS_MAX {
+        return mistakes.add(path, format_args!("must be {PATTERNS_MAX} at most"));
+    }
+    let max = limits.topic_bytes_max;
+    for (place, pattern) in patterns {
+        let covers = |(other, wider): &&(usize, TopicPattern)| {
+            other != place && wider.covers(pattern) && !(wider == pattern && other > place)
+        };
+        if pattern.as_str().len() > max {
+            let text = format_args!("is longer than limits.topic_bytes_max ({max}B)");
+            mistakes.add(format!("{path}[{place}]"), text);
+        } else if let Some((other, _)) = patterns.iter().find(covers) {
             mistakes
                 .add(format!("{path}[{place}]"), format_args!("adds nothing to {path}[{other}]"));
         }
@@ -118,8 +149,30 @@ mod tests {
         assert_eq!(told, ["keys[0].register: must be 1000 at most"]);
     }
 
+    #[test]
+    fn a_topic_that_adds_nothing_is_a_mistake() {
+        let long = "x".repeat(256);
+        let told = mistakes_of(
+            "publish",
+            &format!(r#"["orders.#", "orders.eu", "{long}", "users.*", "a..b", "users.*"]"#),
+        );
+        assert_eq!(
+            told,
+            [
+                "keys[0].publish[1]: adds nothing to keys[0].publish[0]",
+                "keys[0].publish[2]: is longer than limits.topic_bytes_max (255B)",
+                "keys[0].publish[5]: adds nothing to keys[0].publish[3]",
+            ]
+        );
+        assert_eq!(mistakes_of("subscribe", r##"["#", "*.#"]"##).len(), 1);
+    }
+
     fn mistakes(patterns: &str) -> Vec<String> {
-        let keys = format!(r#"[{{"register": {patterns}}}]"#);
+        mistakes_of("register", patterns)
+    }
+
+    fn mistakes_of(field: &str, patterns: &str) -> Vec<String> {
+        let keys = format!(r#"[{{"{field}": {patterns}}}]"#);
         let keys: Vec<Option<Section<KeyFile>>> = serde_json::from_str(&keys).unwrap();
         let mut mistakes = Mistakes::default();
         check(Some(&keys), &Limits::default(), &mut mistakes);

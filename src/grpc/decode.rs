@@ -13,8 +13,8 @@ use super::metadata;
 use super::proto::connection_message::MessageType;
 use super::proto::connection_status::Status;
 use super::proto::{
-    ConnectionMessage, ConnectionRegister, ForwardRequest, ForwardResponse, ResponseStreamInfo,
-    StreamingInfo,
+    ConnectionMessage, ConnectionRegister, EventMessage, ForwardRequest, ForwardResponse,
+    ResponseStreamInfo, StreamingInfo, SubscriptionRequest,
 };
 
 /// One frame from a peer.
@@ -34,8 +34,10 @@ pub enum Incoming {
     Goodbye,
     /// A status that asks for nothing.
     Status,
-    /// Something about events.
-    Event,
+    /// The peer publishes something.
+    Event(EventMessage),
+    /// The peer listens to topics, or does so no more.
+    Subscription(SubscriptionRequest),
     /// A type that the gateway does not know, or none.
     Unknown,
 }
@@ -45,6 +47,8 @@ pub enum Incoming {
 pub enum Unreadable {
     /// It answers this call.
     Answer(RequestId),
+    /// It is an event or a subscription with a text that is not UTF-8.
+    Event,
     /// It is a registration whose key is not even text.
     Register,
     /// Nothing.
@@ -74,7 +78,8 @@ pub fn incoming(frame: Bytes) -> Result<Incoming, Unreadable> {
         }
         Some(MessageType::Drain(_)) => Incoming::Goodbye,
         Some(MessageType::Status(_)) => Incoming::Status,
-        Some(MessageType::Event(_) | MessageType::Subscription(_)) => Incoming::Event,
+        Some(MessageType::Event(event)) => Incoming::Event(event),
+        Some(MessageType::Subscription(subscription)) => Incoming::Subscription(subscription),
         Some(MessageType::EventAck(_)) | None => Incoming::Unknown,
     })
 }
@@ -120,9 +125,17 @@ struct Envelope {
     register: Option<NamedByBytes>,
     #[prost(message, optional, tag = "3")]
     response: Option<NamedByBytes>,
+    #[prost(message, optional, tag = "6")]
+    event: Option<NamedByBytes>,
+    #[prost(message, optional, tag = "7")]
+    subscription: Option<Skipped>,
 }
 
-/// The first field of `ConnectionRegister` is the key, of `ForwardResponse` the id.
+/// A message that is not looked into.
+#[derive(prost::Message)]
+struct Skipped {}
+
+/// The first field of `ConnectionRegister` is the key, of `ForwardResponse` and `EventMessage` the id.
 #[derive(prost::Message)]
 struct NamedByBytes {
     #[prost(bytes = "vec", tag = "1")]
@@ -133,6 +146,9 @@ fn salvage(frame: Bytes) -> Unreadable {
     let Ok(envelope) = Envelope::decode(frame) else { return Unreadable::Nothing };
     if envelope.register.is_some() {
         return Unreadable::Register;
+    }
+    if envelope.event.is_some() || envelope.subscription.is_some() {
+        return Unreadable::Event;
     }
     let id = envelope.response.and_then(|response| String::from_utf8(response.name).ok());
     id.and_then(|id| RequestId::parse(&id)).map_or(Unreadable::Nothing, Unreadable::Answer)
@@ -190,6 +206,9 @@ mod tests {
         let key = [0x0a, 0x03, 0x0a, 0x01, 0xff];
         assert!(matches!(incoming(Bytes::copy_from_slice(&key)), Err(Unreadable::Register)));
         assert!(matches!(incoming(Bytes::from_static(b"\xff")), Err(Unreadable::Nothing)));
+        for frame in [[0x32, 0x03, 0x12, 0x01, 0xff], [0x3a, 0x03, 0x12, 0x01, 0xff]] {
+            assert!(matches!(incoming(Bytes::copy_from_slice(&frame)), Err(Unreadable::Event)));
+        }
     }
 
     #[test]

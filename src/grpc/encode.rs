@@ -267,30 +267,47 @@ fn finish(
     payload: Bytes,
     out: &mut BytesMut,
 ) -> Result<Option<Bytes>, Failure> {
+    let tags = (field::ENVELOPE_REQUEST, field::PAYLOAD);
+    if frame_len(tags, fields, &payload) > rules.frame_bytes_max {
+        return Err(Failure::FrameTooLarge);
+    }
+    Ok(put_frame(tags, fields, payload, out))
+}
+
+/// The numbers of a message in its envelope and of the payload in the message.
+type Tags = (u32, u32);
+
+fn inner_len((_, tag): Tags, fields: &[u8], payload: &[u8]) -> usize {
     let payload_head = if payload.is_empty() {
         0
     } else {
-        key_len(field::PAYLOAD) + encoded_len_varint(payload.len() as u64)
+        key_len(tag) + encoded_len_varint(payload.len() as u64)
     };
-    let inner = fields.len() + payload_head + payload.len();
-    let total = key_len(field::ENVELOPE_REQUEST) + encoded_len_varint(inner as u64) + inner;
-    if total > rules.frame_bytes_max {
-        return Err(Failure::FrameTooLarge);
-    }
-    put_prefix(false, total, out);
-    encode_key(field::ENVELOPE_REQUEST, WireType::LengthDelimited, out);
-    encode_varint(inner as u64, out);
+    fields.len() + payload_head + payload.len()
+}
+
+/// How long a frame will be, gRPC's prefix not counted.
+fn frame_len(tags: Tags, fields: &[u8], payload: &[u8]) -> usize {
+    let inner = inner_len(tags, fields, payload);
+    key_len(tags.0) + encoded_len_varint(inner as u64) + inner
+}
+
+/// Appends a frame whose payload comes last; a large one comes back, to be written after it.
+fn put_frame(tags: Tags, fields: &[u8], payload: Bytes, out: &mut BytesMut) -> Option<Bytes> {
+    put_prefix(false, frame_len(tags, fields, &payload), out);
+    encode_key(tags.0, WireType::LengthDelimited, out);
+    encode_varint(inner_len(tags, fields, &payload) as u64, out);
     out.put_slice(fields);
     if payload.is_empty() {
-        return Ok(None);
+        return None;
     }
-    encode_key(field::PAYLOAD, WireType::LengthDelimited, out);
+    encode_key(tags.1, WireType::LengthDelimited, out);
     encode_varint(payload.len() as u64, out);
     if payload.len() > COPIED_BYTES_MAX {
-        return Ok(Some(payload));
+        return Some(payload);
     }
     out.put_slice(&payload);
-    Ok(None)
+    None
 }
 
 fn put_text(fields: &mut BytesMut, tag: u32, text: &[u8]) {
@@ -315,5 +332,6 @@ fn put_pair(fields: &mut BytesMut, tag: u32, name: &str, value: &[u8]) {
     put_text(fields, field::VALUE, value);
 }
 
+pub mod event;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ pub struct Features {
     pub compression: bool,
     /// `drain` frames.
     pub drain: bool,
+    /// `event_ack` frames.
+    pub event_ack: bool,
 }
 
 impl Features {
@@ -29,6 +31,7 @@ impl Features {
             headers: has("headers"),
             compression: has("compression"),
             drain: has("drain"),
+            event_ack: has("event_ack"),
         }
     }
 
@@ -45,6 +48,7 @@ impl Features {
             ("headers", self.headers),
             ("compression", self.compression),
             ("drain", self.drain),
+            ("event_ack", self.event_ack),
         ];
         let granted = features.into_iter().filter(|(_, on)| *on);
         granted.map(|(name, _)| name.to_owned()).collect()

@@ -4,6 +4,8 @@ use crate::observe::limits::Limit;
 use crate::tunnel::admission::Rejection;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
+use crate::tunnel::topic::BadTopic;
+use crate::tunnel::topic::refusal::EventRefusal;
 
 /// The limit that a failed call has reached. Failures that may be those of several limits are counted
 /// where they are made.
@@ -48,6 +50,7 @@ pub(super) fn by_tunnel(end: &TunnelEnd) -> Option<Limit> {
     match end {
         TunnelEnd::RegisterTimeout => Some(Limit::RegisterTimeout),
         TunnelEnd::FrameTooLarge { .. } => Some(Limit::PeerFrameBytesMax),
+        TunnelEnd::SlowConsumer => Some(Limit::SlowConsumerTimeout),
         TunnelEnd::NoRoom => Some(Limit::GatheredBytesMax),
         TunnelEnd::Rejected(rejection) | TunnelEnd::KeyNarrowed(rejection) => {
             by_rejection(rejection)
@@ -66,6 +69,25 @@ pub(super) fn by_tunnel(end: &TunnelEnd) -> Option<Limit> {
         | TunnelEnd::TooManyHeartbeats
         | TunnelEnd::Draining
         | TunnelEnd::Panic => None,
+    }
+}
+
+/// The limit that an event or a subscription has reached which was refused as it came. The bus counts
+/// those that it finds.
+pub(super) fn by_event_refusal(why: EventRefusal) -> Option<Limit> {
+    match why {
+        EventRefusal::BadTopic(BadTopic::TooLong { .. }) => Some(Limit::TopicBytesMax),
+        EventRefusal::TooLarge { .. } => Some(Limit::EventBytesMax),
+        EventRefusal::NoRoom => Some(Limit::TunnelBufferBytesMax),
+        EventRefusal::BadTopic(_)
+        | EventRefusal::BadId { .. }
+        | EventRefusal::NotText
+        | EventRefusal::OutOfScope
+        | EventRefusal::SubscriptionsPerTunnel { .. }
+        | EventRefusal::Topics { .. }
+        | EventRefusal::MetadataTooLarge
+        | EventRefusal::NoneHadRoom
+        | EventRefusal::Lost => None,
     }
 }
 

@@ -128,7 +128,7 @@ impl PeerCalls {
     pub fn frame(&mut self, request: ForwardRequest) {
         if request.request_id.len() > REQUEST_ID_BYTES_MAX {
             count(Count::FrameRejected);
-            self.down.push_reply(Outgoing::Unsupported("a request_id has 128 bytes at most"));
+            self.down.push_reply(Outgoing::Error("a request_id has 128 bytes at most".into()));
         } else if self.live.borrow().contains_key(&request.request_id) {
             self.more(request);
         } else if self.is_late(&request) {

@@ -9,6 +9,8 @@ use crate::tunnel::admission::Rejection;
 use crate::tunnel::code::Code;
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
+use crate::tunnel::topic::BadTopic;
+use crate::tunnel::topic::refusal::EventRefusal;
 
 /// The trailer that tells the gateway's own status from a service's.
 pub const REASON: HeaderName = HeaderName::from_static("x-gateway-error");
@@ -84,6 +86,7 @@ pub fn of_tunnel_end(end: &TunnelEnd) -> (Code, &'static str) {
         TunnelEnd::NoRoom => (Code::RESOURCE_EXHAUSTED, "queue_full"),
         TunnelEnd::TooManyHeartbeats => (Code::RESOURCE_EXHAUSTED, "rate_limited"),
         TunnelEnd::FrameTooLarge { .. } => (Code::RESOURCE_EXHAUSTED, "message_too_large"),
+        TunnelEnd::SlowConsumer => (Code::RESOURCE_EXHAUSTED, "slow_consumer"),
         TunnelEnd::Draining => (Code::UNAVAILABLE, "draining"),
         TunnelEnd::Panic => (Code::INTERNAL, "panic"),
     }
@@ -109,9 +112,36 @@ pub fn of_disconnect(end: &TunnelEnd) -> &'static str {
         TunnelEnd::NoRoom => "queue_full",
         TunnelEnd::TooManyHeartbeats => "rate_limited",
         TunnelEnd::Rejected(_) => "rejected",
+        TunnelEnd::SlowConsumer => "slow_consumer",
         TunnelEnd::Draining => "draining",
         TunnelEnd::Panic => "panic",
     }
+}
+
+/// The code and the reason of what is refused of events, as peers are told them in frames: another
+/// closed set.
+fn of_event_refusal(why: &EventRefusal) -> (&'static str, &'static str) {
+    match why {
+        EventRefusal::BadTopic(BadTopic::Reserved) | EventRefusal::OutOfScope => {
+            ("PERMISSION_DENIED", "scope")
+        }
+        EventRefusal::BadTopic(_) | EventRefusal::BadId { .. } | EventRefusal::NotText => {
+            ("INVALID_ARGUMENT", "bad_event")
+        }
+        EventRefusal::SubscriptionsPerTunnel { .. } | EventRefusal::Topics { .. } => {
+            ("RESOURCE_EXHAUSTED", "topic_limit")
+        }
+        EventRefusal::TooLarge { .. } => ("RESOURCE_EXHAUSTED", "message_too_large"),
+        EventRefusal::MetadataTooLarge => ("RESOURCE_EXHAUSTED", "metadata_too_large"),
+        EventRefusal::NoRoom | EventRefusal::NoneHadRoom => ("RESOURCE_EXHAUSTED", "queue_full"),
+        EventRefusal::Lost => ("INTERNAL", "panic"),
+    }
+}
+
+/// What a peer is told of an event or a subscription that is refused.
+pub fn event_refusal(why: &EventRefusal, topic: &str) -> String {
+    let (code, reason) = of_event_refusal(why);
+    format!("{code} {reason}: topic \"{topic}\": {why}")
 }
 
 fn of_rejection(rejection: &Rejection) -> (Code, &'static str) {
@@ -217,6 +247,7 @@ mod tests {
             (TunnelEnd::NoRoom, "queue_full"),
             (TunnelEnd::BadFrames, "protocol"),
             (TunnelEnd::TooManyHeartbeats, "rate_limited"),
+            (TunnelEnd::SlowConsumer, "slow_consumer"),
             (TunnelEnd::Draining, "draining"),
             (TunnelEnd::Panic, "panic"),
         ];
@@ -234,6 +265,28 @@ mod tests {
             let code = tonic::Code::from(i32::try_from(number).unwrap());
             let camel = format!("{code:?}").to_uppercase();
             assert_eq!(name.replace('_', ""), camel);
+        }
+    }
+
+    #[test]
+    fn what_is_refused_of_events_is_told_with_a_code_a_reason_and_the_topic() {
+        let max = 7;
+        let table = [
+            (EventRefusal::BadTopic(BadTopic::Empty), "INVALID_ARGUMENT bad_event"),
+            (EventRefusal::BadTopic(BadTopic::Reserved), "PERMISSION_DENIED scope"),
+            (EventRefusal::BadId { max }, "INVALID_ARGUMENT bad_event"),
+            (EventRefusal::NotText, "INVALID_ARGUMENT bad_event"),
+            (EventRefusal::OutOfScope, "PERMISSION_DENIED scope"),
+            (EventRefusal::SubscriptionsPerTunnel { max }, "RESOURCE_EXHAUSTED topic_limit"),
+            (EventRefusal::Topics { max }, "RESOURCE_EXHAUSTED topic_limit"),
+            (EventRefusal::TooLarge { max }, "RESOURCE_EXHAUSTED message_too_large"),
+            (EventRefusal::MetadataTooLarge, "RESOURCE_EXHAUSTED metadata_too_large"),
+            (EventRefusal::NoRoom, "RESOURCE_EXHAUSTED queue_full"),
+            (EventRefusal::NoneHadRoom, "RESOURCE_EXHAUSTED queue_full"),
+            (EventRefusal::Lost, "INTERNAL panic"),
+        ];
+        for (why, told) in table {
+            assert_eq!(event_refusal(&why, "a.b"), format!("{told}: topic \"a.b\": {why}"));
         }
     }
 

@@ -5,6 +5,7 @@
 //! fast as HTTP/2 lets them go, control first.
 
 mod counted;
+mod events;
 mod reader;
 mod registration;
 mod revocation;
@@ -22,6 +23,7 @@ use http::{HeaderValue, Request, Response, header};
 use crate::actors::connection::{Abilities, ConnectionHandle, Opening};
 use crate::actors::credit::Credit;
 use crate::actors::down::{Down, DownEnd, down};
+use crate::actors::lane::EventLane;
 use crate::actors::now;
 use crate::observe::limits;
 use crate::observe::log::outside;
@@ -44,6 +46,7 @@ use super::stream::MessageStream;
 use super::wire::{Shared, StreamSlot, Wire};
 
 use counted::{Counted, watch};
+use events::PeerEvents;
 use reader::Reader;
 use registration::Registration;
 use writer::Writer;
@@ -110,7 +113,7 @@ async fn run(
         registration.features.granted().join(" "),
     );
     count(Count::TunnelOpened);
-    let (down, down_end) = down();
+    let (down, down_end) = down(EventLane::new(&wire.worker.tunnels.limits.now(), Arc::default()));
     let credential = registration.credential;
     let services = registration.services.clone();
     let (watched, held) = watch(tunnel, &registration, arrived, shared, wire);
@@ -123,6 +126,9 @@ async fn run(
         parts.run(frames, stream, down_end, refused, wire).await
     };
     let ended = if shared.dead.get() { TunnelEnd::ConnectionDead } else { ended };
+    if ended == TunnelEnd::SlowConsumer {
+        wire.worker.window.topics.slow_consumer();
+    }
     watched.close(Closing {
         refused: status::of_tunnel_end(&ended).1,
         closed: status::of_disconnect(&ended),
@@ -236,13 +242,23 @@ impl Parts {
             sent,
             gauge: gauge.clone(),
         };
-        let calls =
-            PeerCalls::new(wire.clone(), whose, own_calls, down.clone(), credit, buffer, rules);
+        let credential = whose.credential;
+        let (events, membership) = PeerEvents::new(
+            wire.clone(),
+            credential,
+            tunnel,
+            &connection,
+            down.clone(),
+            buffer.clone(),
+            rules.features.event_ack,
+        );
+        let narrowed = events::follow_key(wire.keys.clone(), credential, membership);
+        let calls = PeerCalls::new(wire.clone(), whose, own_calls, down, credit, buffer, rules);
         let reader = Reader {
             frames,
             connection: connection.clone(),
             calls,
-            down,
+            events,
             heard,
             heartbeats: reader::heartbeats(now()),
             gauge,
@@ -257,6 +273,7 @@ impl Parts {
             end = &mut writing => return end,
             () = reader.run() => {}
             end = refused => connection.close(end),
+            () = narrowed => {}
         }
         // The connection knows why; the writer says it to the peer.
         writing.await

@@ -75,6 +75,10 @@ kinds! {
     Connection = "connection",
     /// One call.
     Pending = "pending",
+    /// Knows who listens to what.
+    Bus = "bus",
+    /// One topic that somebody listens to.
+    Topic = "topic",
 }
 
 /// What an actor is, and which messages it knows by their numbers.

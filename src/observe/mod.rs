@@ -8,5 +8,6 @@ pub mod limits;
 pub mod log;
 pub mod tally;
 pub mod ticks;
+pub mod topics;
 pub mod tunnels;
 pub mod window;

@@ -20,7 +20,7 @@ use names::Names;
 
 pub use buckets::BOUNDS;
 pub use frames::{FRAMES_KEPT, FrameCall, FrameKind};
-pub use gauge::{About, Held, Reading, Stall, State, TunnelGauge};
+pub use gauge::{About, Held, Listing, Reading, Stall, State, TunnelGauge};
 pub use names::{NONE, OTHER};
 pub use snapshot::{
     ClosedTunnel, FrameSeen, OneTunnel, OpenOrClosed, ServiceTunnels, Standing, TunnelSnapshot,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::calls::Calls;
 use super::cast::Cast;
+use super::topics::Topics;
 use super::tunnels::Tunnels;
 
 /// The window of one gateway. Clones share it.
@@ -16,6 +17,8 @@ pub struct Window {
     pub calls: Arc<Calls>,
     /// Its tunnels, open and closed.
     pub tunnels: Arc<Tunnels>,
+    /// Its topics, and what was published.
+    pub topics: Arc<Topics>,
 }
 
 impl Window {
@@ -26,6 +29,7 @@ impl Window {
             cast: Arc::new(Cast::new(workers)),
             calls: Arc::new(Calls::new(workers, series_max)),
             tunnels: Arc::new(Tunnels::new(series_max)),
+            topics: Arc::default(),
         }
     }
 }

@@ -44,6 +44,8 @@ pub enum TunnelEnd {
     BadFrames,
     /// Heartbeats came far faster than they were asked for.
     TooManyHeartbeats,
+    /// Its events waited for too long.
+    SlowConsumer,
     /// The gateway is shutting down and the last call is over.
     Draining,
     /// A part of the gateway broke while it held the tunnel.
@@ -79,6 +81,9 @@ impl fmt::Display for TunnelEnd {
             Self::NoRoom => f.write_str("too many messages have come in part"),
             Self::BadFrames => f.write_str("too many frames could not be read"),
             Self::TooManyHeartbeats => f.write_str("rate_limited: too many heartbeats"),
+            Self::SlowConsumer => {
+                f.write_str("slow_consumer: its queue of events was full for too long")
+            }
             Self::Draining => f.write_str("draining: the gateway is shutting down"),
             Self::Panic => f.write_str("the gateway failed while it held the tunnel"),
         }

@@ -15,6 +15,10 @@ pub struct RequestId(Uuid);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TunnelId(Uuid);
 
+/// Identifies who publishes or listens to topics: a tunnel, by its own id, or who needs none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(Uuid);
+
 /// The place of an arbiter among the workers, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId(pub usize);
@@ -75,6 +79,24 @@ impl TunnelId {
     }
 }
 
+impl MemberId {
+    /// A new id, never used before.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The id itself, for who counts.
+    pub fn uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl From<TunnelId> for MemberId {
+    fn from(tunnel: TunnelId) -> Self {
+        Self(tunnel.0)
+    }
+}
+
 impl ServiceName {
     /// Wraps a name; [`super::admission`] decides which names may be registered.
     pub fn new(name: &str) -> Self {
@@ -120,6 +142,12 @@ pub fn unqualified(service: &str) -> &str {
 impl Borrow<str> for ServiceName {
     fn borrow(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

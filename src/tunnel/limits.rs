@@ -70,6 +70,20 @@ pub struct Limits {
     pub bad_keys_per_minute_max: usize,
     /// How late.
     pub bad_key_delay: Duration,
+    /// Topics that somebody listens to, in the whole gateway.
+    pub topics_max: usize,
+    /// Topics one tunnel may listen to.
+    pub subscriptions_per_tunnel_max: usize,
+    /// Bytes of a topic.
+    pub topic_bytes_max: usize,
+    /// Bytes of what is published at once.
+    pub event_bytes_max: usize,
+    /// Events that wait for one subscriber; past this the newest is dropped for it.
+    pub subscriber_queue_events_max: usize,
+    /// Bytes of them. An empty queue admits any legal event.
+    pub subscriber_queue_bytes_max: usize,
+    /// A tunnel whose queue of events stays full for so long is closed.
+    pub slow_consumer_timeout: Duration,
     /// A tunnel's first frame must have come by then.
     pub register_timeout: Duration,
     /// Preface and SETTINGS of a new connection must be done by then.
@@ -126,6 +140,13 @@ impl Default for Limits {
             health_watches_max: 1_000,
             bad_keys_per_minute_max: 10,
             bad_key_delay: Duration::from_mins(1),
+            topics_max: 10_000,
+            subscriptions_per_tunnel_max: 256,
+            topic_bytes_max: 255,
+            event_bytes_max: MIB,
+            subscriber_queue_events_max: 1_024,
+            subscriber_queue_bytes_max: 8 * MIB,
+            slow_consumer_timeout: Duration::from_mins(1),
             register_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
             half_close_timeout: Duration::from_secs(30),

@@ -35,4 +35,5 @@ pub mod quota;
 pub mod route;
 pub mod switchboard;
 pub mod token_bucket;
+pub mod topic;
 pub mod waiting;

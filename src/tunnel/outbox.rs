@@ -1,4 +1,4 @@
-//! What waits to go down a tunnel: control first, then everything else in order.
+//! What waits to go down a tunnel: control first, then the frames of calls in order, then the rest.
 //!
 //! The outbox does not count bytes. Whoever adds a frame has taken the room for it before (see
 //! `actors::credit`), and control frames are few: one cancel for each call the peer has seen, and
@@ -13,6 +13,7 @@ use super::id::RequestId;
 pub struct Outbox<F> {
     control: VecDeque<F>,
     data: VecDeque<Queued<F>>,
+    last: VecDeque<F>,
 }
 
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub enum Withdrawn {
 impl<F> Outbox<F> {
     /// An empty outbox.
     pub fn new() -> Self {
-        Self { control: VecDeque::new(), data: VecDeque::new() }
+        Self { control: VecDeque::new(), data: VecDeque::new(), last: VecDeque::new() }
     }
 
     /// Adds a frame that goes before all data.
@@ -48,6 +49,11 @@ impl<F> Outbox<F> {
         self.data.push_back(Queued { request, opening, frame });
     }
 
+    /// Adds a frame that no call waits for.
+    pub fn push_last(&mut self, frame: F) {
+        self.last.push_back(frame);
+    }
+
     /// Takes the next control frame.
     pub fn pop_control(&mut self) -> Option<F> {
         self.control.pop_front()
@@ -55,7 +61,9 @@ impl<F> Outbox<F> {
 
     /// Takes the next frame to be written.
     pub fn pop(&mut self) -> Option<F> {
-        self.pop_control().or_else(|| self.data.pop_front().map(|queued| queued.frame))
+        let data = |data: &mut VecDeque<Queued<F>>| data.pop_front().map(|queued| queued.frame);
+        let control = self.pop_control();
+        control.or_else(|| data(&mut self.data)).or_else(|| self.last.pop_front())
     }
 
     /// Drops what is queued of a call that is over.
@@ -71,8 +79,9 @@ impl<F> Outbox<F> {
         withdrawn
     }
 
-    /// Drops all data, and gives back the first frames of the calls that the peer never saw.
+    /// Drops all but control, and gives back the first frames of the calls that the peer never saw.
     pub fn take_unseen(&mut self) -> Vec<(RequestId, F)> {
+        self.last.clear();
         let unseen = self.data.drain(..).filter(|queued| queued.opening);
         unseen.map(|queued| (queued.request, queued.frame)).collect()
     }
@@ -84,7 +93,7 @@ impl<F> Outbox<F> {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.control.is_empty() && self.data.is_empty()
+        self.control.is_empty() && self.data.is_empty() && self.last.is_empty()
     }
 }
 
@@ -99,14 +108,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_overtakes_data_and_data_keeps_its_order() {
+    fn control_overtakes_data_which_keeps_its_order_and_the_rest_comes_last() {
         let mut outbox = Outbox::new();
         let request = RequestId::random();
         outbox.push(request, true, "first");
         outbox.push(request, false, "second");
+        outbox.push_last("outcome");
+        outbox.push(request, false, "third");
         outbox.push_control("cancel");
         let order: Vec<_> = std::iter::from_fn(|| outbox.pop()).collect();
-        assert_eq!(order, ["cancel", "first", "second"]);
+        assert_eq!(order, ["cancel", "first", "second", "third", "outcome"]);
     }
 
     #[test]
@@ -118,6 +129,7 @@ mod tests {
         outbox.push(seen, false, "seen 2");
         outbox.push(unseen, true, "unseen 1");
         outbox.push(unseen, false, "unseen 2");
+        outbox.push_last("outcome");
         outbox.push_control("heartbeat");
         assert_eq!(outbox.take_unseen(), [(unseen, "unseen 1")]);
         assert_eq!(outbox.pop(), Some("heartbeat"));

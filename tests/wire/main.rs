@@ -13,6 +13,8 @@ mod calls_by_peers;
 mod calls_counted;
 mod compression;
 mod drain;
+mod events;
+mod events_under_load;
 mod failures;
 mod flapping;
 mod health;

@@ -1,9 +1,13 @@
 //! The supervisor and the tunnels that it watches.
 
 use super::*;
-use crate::actors::testing::{Peer, Stage, next, now, pass, probe, settle};
+use crate::actors::event::Publication;
+use crate::actors::testing::{Peer, Stage, event, next, now, pass, probe, settle};
 use crate::actors::traffic::Outgoing;
 use crate::tunnel::failure::Failure;
+use crate::tunnel::id::MemberId;
+use crate::tunnel::limits::Limits;
+use crate::tunnel::topic::TopicPattern;
 
 // === Silence ===
 
@@ -167,6 +171,7 @@ async fn the_supervisor_looks_ten_times_in_the_shortest_wait_within_bounds() {
 struct Stub {
     beats: mpsc::UnboundedReceiver<Beat>,
     closed: mpsc::UnboundedReceiver<CloseTunnel>,
+    lane: EventLane,
 }
 
 #[actix::test]
@@ -180,10 +185,41 @@ async fn a_peer_that_speaks_and_does_not_read_has_one_heartbeat_waiting() {
     assert_eq!(std::iter::from_fn(|| tunnel.down.try_next()).count(), 1);
 }
 
+// === Events ===
+
+#[actix::test]
+async fn a_tunnel_whose_events_nobody_takes_for_a_minute_is_closed() {
+    let limits = Limits { subscriber_queue_events_max: 1, ..Limits::default() };
+    let stage = Stage::with(1, limits);
+    let [mut stuck, mut slow] = [watch(&stage), watch(&stage)];
+    let members = [&stuck, &slow].map(|tunnel| {
+        let (ended, _) = probe();
+        let member = stage.buses[0].member(MemberId::random(), tunnel.lane.clone(), ended);
+        member.subscribe(TopicPattern::all());
+        member
+    });
+    for _ in 0..59 {
+        for _ in 0..2 {
+            let event = event(MemberId::random(), "a", "id");
+            let counted = stage.window.topics.clone();
+            stage.buses[0].publish(Publication::new(event, None, None, counted));
+        }
+        pass(Duration::from_secs(1)).await;
+        slow.lane.pop();
+    }
+    assert!(stuck.closed.try_recv().is_err(), "there is still time");
+    pass(Duration::from_secs(3)).await;
+    assert_eq!(next(&mut stuck.closed).await.0, TunnelEnd::SlowConsumer);
+    assert!(slow.closed.try_recv().is_err(), "it takes some");
+    drop(members);
+}
+
 fn watch(stage: &Stage) -> Stub {
     let (beat, beats) = probe();
     let (close, closed) = probe();
     let (heard, sent) = (LastSeen::new(now()), LastSeen::new(now()));
-    stage.heartbeat.watch(Watch { tunnel: TunnelId::random(), heard, sent, beat, close });
-    Stub { beats, closed }
+    let lane = EventLane::new(&stage.limits.now(), Arc::default());
+    let tunnel = TunnelId::random();
+    stage.heartbeat.watch(Watch { tunnel, heard, sent, lane: lane.clone(), beat, close });
+    Stub { beats, closed, lane }
 }

@@ -25,11 +25,12 @@ async fn every_message_of_unary_calls_is_counted_and_none_is_dead() {
     settle().await;
 
     let seen = stage.window.cast.look();
-    let expected: [(&str, &[(&str, u64)]); 5] = [
+    let expected: [(&str, &[(&str, u64)]); 6] = [
         ("entry", &[("Admit", CALLS)]),
         ("pending", &[("Outcome", 2 * CALLS)]),
         ("connection", &[("Answered", CALLS), ("TunnelOpened", 1), ("Carry", CALLS)]),
         ("heartbeat", &[("Watch", 1)]),
+        ("bus", &[("MeetBuses", 1)]),
         (
             "registry",
             &[
@@ -52,7 +53,7 @@ async fn every_message_of_unary_calls_is_counted_and_none_is_dead() {
     let pending = of(&seen, "pending");
     assert_eq!((pending.started, pending.stopped, pending.alive), (CALLS, CALLS, 0));
     let all: u64 = seen.kinds.iter().map(|kind| kind.handled).sum();
-    assert_eq!((seen.arbiters[0].handled, seen.arbiters[0].alive), (all, 4));
+    assert_eq!((seen.arbiters[0].handled, seen.arbiters[0].alive), (all, 5));
 }
 
 #[actix::test]

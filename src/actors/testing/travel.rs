@@ -1,5 +1,6 @@
 //! What travels between the actors, in its simplest form.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use http::HeaderMap;
 
 use super::{ECHO, SAY, SERIES_MAX, now};
 use crate::actors::answering::{AnswerFrame, AnswerMetadata};
+use crate::actors::event::Event;
 use crate::actors::traffic::{Ending, Marks, Message, Part, RequestHead, Room};
 use crate::observe::ticks::Tick;
 use crate::observe::tunnels::{About, TunnelGauge, Tunnels};
@@ -15,13 +17,28 @@ use crate::tunnel::allowance::Allowance;
 use crate::tunnel::answer::{Form, Step};
 use crate::tunnel::code::Code;
 use crate::tunnel::failure::Failure;
-use crate::tunnel::id::{MethodPath, RequestId};
+use crate::tunnel::id::{MemberId, MethodPath, RequestId};
 use crate::tunnel::limits::Limits;
+use crate::tunnel::topic::TopicName;
 
 /// Where a tunnel is counted that nobody watches.
 pub(crate) fn gauge() -> Arc<TunnelGauge> {
     let tunnels = Arc::new(Tunnels::new(SERIES_MAX));
     tunnels.watch(About::serving(&[ECHO])).gauge().clone()
+}
+
+/// Something that a member publishes under its own id.
+pub(crate) fn event(publisher: MemberId, name: &str, id: &str) -> Event {
+    Event {
+        id: id.into(),
+        is_named: true,
+        name: TopicName::parse(name, 255).expect("a name"),
+        publisher,
+        timestamp: 1,
+        metadata: HashMap::new(),
+        payload: "payload".into(),
+        frame: OnceLock::new(),
+    }
 }
 
 pub(crate) fn head() -> RequestHead {

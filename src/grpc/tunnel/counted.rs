@@ -7,7 +7,7 @@ use crate::actors::credit::Credit;
 use crate::grpc::framing::PREFIX_BYTES;
 use crate::grpc::wire::{Shared, Wire};
 use crate::observe::ticks::Tick;
-use crate::observe::tunnels::{About, FrameCall, FrameKind, Held, Reading, Watched};
+use crate::observe::tunnels::{About, FrameCall, FrameKind, Held, Listing, Reading, Watched};
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::id::{ServiceName, TunnelId};
 
@@ -33,13 +33,15 @@ pub(super) fn watch(
     // How many there may be is said by who takes a place.
     let own_calls = Allowance::new(usize::MAX);
     let load = Arc::new(AtomicUsize::new(0));
+    let (topics, id) = (wire.worker.window.topics.clone(), tunnel.uuid().as_u128());
     let held = Held {
         calls: load.clone(),
         own_calls: reading(&own_calls, Allowance::used),
         queued_bytes: reading(&credit, Credit::used),
+        topics: Listing::new(move || topics.of(id)),
     };
     let watched = wire.worker.window.tunnels.watch(About {
-        id: tunnel.uuid().as_u128(),
+        id,
         key_id: registration.quota.key.clone(),
         peer_address: shared.remote,
         plain: registration.features.is_plain(),

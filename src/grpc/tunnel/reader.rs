@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::actors::connection::ConnectionHandle;
-use crate::actors::down::Down;
 use crate::actors::now;
-use crate::actors::traffic::Outgoing;
 use crate::grpc::decode::{self, Incoming, Unreadable};
 use crate::grpc::framing::PREFIX_BYTES;
 use crate::grpc::peer_call::PeerCalls;
@@ -20,6 +18,7 @@ use crate::tunnel::id::TunnelId;
 use crate::tunnel::liveness::LastSeen;
 use crate::tunnel::token_bucket::TokenBucket;
 
+use super::events::PeerEvents;
 use super::seen;
 
 /// So many frames that cannot be read are a program gone wrong, not an accident.
@@ -42,7 +41,8 @@ pub(super) struct Reader {
     pub(super) connection: ConnectionHandle,
     /// The calls that the peer makes itself.
     pub(super) calls: PeerCalls,
-    pub(super) down: Down,
+    /// What the peer publishes and listens to.
+    pub(super) events: PeerEvents,
     pub(super) heard: LastSeen,
     /// Those that may still come.
     pub(super) heartbeats: TokenBucket,
@@ -102,8 +102,13 @@ impl Reader {
             }
             Incoming::Goodbye => self.connection.peer_drains(),
             Incoming::Status => {}
-            Incoming::Event => {
-                self.down.push_reply(Outgoing::Unsupported("events are not supported yet"));
+            Incoming::Event(event) => {
+                self.check_identity(&event.publisher_id);
+                self.events.publish(event);
+            }
+            Incoming::Subscription(subscription) => {
+                self.check_identity(&subscription.subscriber_id);
+                self.events.subscription(&subscription);
             }
             Incoming::Unknown => count(Count::FrameUnknown),
             Incoming::Register(_) => return Err(TunnelEnd::RegisteredTwice),
@@ -121,8 +126,10 @@ impl Reader {
 
     fn put_up_with(&mut self, unreadable: &Unreadable) -> Result<(), TunnelEnd> {
         count(Count::FrameUndecodable);
-        if let Unreadable::Answer(request) = unreadable {
-            self.connection.answer_unreadable(*request);
+        match unreadable {
+            Unreadable::Answer(request) => self.connection.answer_unreadable(*request),
+            Unreadable::Event => self.events.unreadable(),
+            Unreadable::Register | Unreadable::Nothing => {}
         }
         self.unreadable += 1;
         let enough = self.unreadable > UNREADABLE_FRAMES_MAX;

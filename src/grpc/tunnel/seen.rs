@@ -43,10 +43,11 @@ pub(super) fn call(frame: &Result<Incoming, Unreadable>) -> FrameCall<'_> {
             | Incoming::Heartbeat(_)
             | Incoming::Goodbye
             | Incoming::Status
-            | Incoming::Event
+            | Incoming::Event(_)
+            | Incoming::Subscription(_)
             | Incoming::Unknown,
         )
-        | Err(Unreadable::Register | Unreadable::Nothing) => FrameCall::None,
+        | Err(Unreadable::Register | Unreadable::Event | Unreadable::Nothing) => FrameCall::None,
     }
 }
 
@@ -54,7 +55,11 @@ pub(super) fn call(frame: &Result<Incoming, Unreadable>) -> FrameCall<'_> {
 #[inline]
 pub(super) fn of_outgoing(frame: &Outgoing) -> (FrameKind, FrameCall<'_>) {
     match frame {
-        Outgoing::Connected | Outgoing::Unsupported(_) => (FrameKind::Status, FrameCall::None),
+        Outgoing::Connected | Outgoing::Error(_) | Outgoing::SubscriptionEnded(_) => {
+            (FrameKind::Status, FrameCall::None)
+        }
+        Outgoing::Event(_) | Outgoing::Missed(_) => (FrameKind::Event, FrameCall::None),
+        Outgoing::EventAck(_) => (FrameKind::EventAck, FrameCall::None),
         Outgoing::Request { request, .. } => {
             (FrameKind::Request, FrameCall::Own(request.uuid().as_u128()))
         }

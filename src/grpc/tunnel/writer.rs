@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream};
 
 use crate::actors::connection::ConnectionHandle;
 use crate::actors::down::DownEnd;
+use crate::actors::lane::QueuedEvent;
 use crate::actors::live::LiveLimits;
 use crate::actors::now;
 use crate::actors::traffic::{Outgoing, handed_over};
+use crate::grpc::encode::event::{self, unix_seconds};
 use crate::grpc::encode::{self, Rules};
 use crate::grpc::proto::connection_message::MessageType;
 use crate::grpc::proto::connection_status::Status;
@@ -23,6 +24,7 @@ use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::TunnelId;
 use crate::tunnel::liveness::LastSeen;
+use crate::tunnel::topic::queue::Gap;
 
 use super::seen;
 
@@ -59,7 +61,12 @@ impl Writer {
             if self.down.ended().is_some() {
                 break;
             }
-            match self.write_batch().await {
+            let written = if self.down.only_events_wait() {
+                self.write_events().await
+            } else {
+                self.write_batch().await
+            };
+            match written {
                 Ok(()) => self.sent.touch(now()),
                 Err(Stopped::Gone) => {
                     let end = how_left(&mut self.stream);
@@ -122,6 +129,29 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes some of the events that wait, as soon as HTTP/2 takes them; a frame that comes meanwhile
+    /// goes first.
+    async fn write_events(&mut self) -> Result<(), Stopped> {
+        let (stream, gauge) = (&mut self.stream, &self.gauge);
+        let allowed = tokio::select! {
+            biased;
+            () = self.down.until_frame() => return Ok(()),
+            allowed = stream::capacity_watched(stream, BATCH_BYTES, || gauge.stall()) => allowed,
+        };
+        let allowed = allowed.map_err(|_| Stopped::Gone)?;
+        let (mut out, now) = (BytesMut::new(), ticks::now());
+        self.rules = Rules::under(&self.limits.now(), self.rules.features);
+        while out.len() < allowed
+            && let Some(event) = self.down.try_next_event()
+        {
+            if let Some(payload) = self.add(&event, now, &mut out) {
+                self.write(out.split().freeze(), false).await?;
+                return self.write(payload, true).await;
+            }
+        }
+        self.write(out.freeze(), false).await
+    }
+
     async fn write(&mut self, mut data: Bytes, mut in_frame: bool) -> Result<(), Stopped> {
         while !data.is_empty() {
             let (stream, gauge) = (&mut self.stream, &self.gauge);
@@ -165,16 +195,32 @@ impl Writer {
                 )
             }
             Outgoing::Response { frame, .. } => Some(frame.clone()),
+            Outgoing::Event(queued) => self.encode_event(queued, out),
             Outgoing::Connected
             | Outgoing::Cancel { .. }
             | Outgoing::Drain { .. }
-            | Outgoing::Unsupported(_)
+            | Outgoing::Error(_)
+            | Outgoing::SubscriptionEnded(_)
+            | Outgoing::Missed(_)
+            | Outgoing::EventAck(_)
             | Outgoing::Heartbeat => {
                 // Small by construction: far below any frame limit.
                 let _ = encode::envelope(&self.rules, self.control(frame), out);
                 None
             }
         }
+    }
+
+    fn encode_event(&self, queued: &QueuedEvent, out: &mut BytesMut) -> Option<Bytes> {
+        let frame = event::event(&queued.event);
+        if event::event_len(&frame) > self.rules.frame_bytes_max {
+            queued.topic.too_large();
+            let gap = Gap { topic: queued.event.name.as_str().into(), missed: 1 };
+            return self.encode(&Outgoing::Missed(gap), out);
+        }
+        queued.topic.delivered();
+        out.extend_from_slice(&frame.0);
+        frame.1
     }
 
     fn control(&self, frame: &Outgoing) -> MessageType {
@@ -187,19 +233,29 @@ impl Writer {
                 reason: "the gateway is shutting down".to_owned(),
                 grace_seconds: u32::try_from(grace.as_secs()).unwrap_or(u32::MAX),
             }),
-            Outgoing::Unsupported(message) => MessageType::Status(ConnectionStatus {
-                connection_id: self.tunnel.to_string(),
-                status: Status::Error.into(),
-                message: (*message).to_owned(),
-                ..ConnectionStatus::default()
-            }),
-            Outgoing::Heartbeat | Outgoing::Request { .. } | Outgoing::Response { .. } => {
-                MessageType::Heartbeat(Heartbeat {
-                    timestamp: unix_seconds(),
-                    connection_id: self.tunnel.to_string(),
-                })
+            Outgoing::Error(message) => self.error(message.to_string()),
+            Outgoing::SubscriptionEnded(ended) => {
+                self.error(status::event_refusal(&ended.why, ended.pattern.as_str()))
             }
+            Outgoing::Missed(gap) => MessageType::Event(event::missed(gap)),
+            Outgoing::EventAck(published) => MessageType::EventAck(event::event_ack(published)),
+            Outgoing::Heartbeat
+            | Outgoing::Request { .. }
+            | Outgoing::Response { .. }
+            | Outgoing::Event(_) => MessageType::Heartbeat(Heartbeat {
+                timestamp: unix_seconds(),
+                connection_id: self.tunnel.to_string(),
+            }),
         }
+    }
+
+    fn error(&self, message: String) -> MessageType {
+        MessageType::Status(ConnectionStatus {
+            connection_id: self.tunnel.to_string(),
+            status: Status::Error.into(),
+            message,
+            ..ConnectionStatus::default()
+        })
     }
 
     fn connected(&self) -> ConnectionStatus {
@@ -228,10 +284,4 @@ fn cancel(request: &str, failure: Failure) -> Cancel {
         status_code: status::of_failure(failure).0.number(),
         message: failure.to_string(),
     }
-}
-
-/// For people who read frames; nothing depends on it, so a clock before 1970 may say 0.
-fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

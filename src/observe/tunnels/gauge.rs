@@ -67,6 +67,35 @@ pub struct Held {
     pub own_calls: Reading,
     /// Bytes in its queue.
     pub queued_bytes: Reading,
+    /// The topics that it listens to.
+    pub topics: Listing,
+}
+
+/// A list that somebody else keeps.
+#[derive(Clone)]
+pub struct Listing(Arc<dyn Fn() -> Vec<String> + Send + Sync>);
+
+impl Listing {
+    /// It is what `read` returns, from any thread.
+    pub fn new(read: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    fn now(&self) -> Vec<String> {
+        (self.0)()
+    }
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self::new(Vec::new)
+    }
+}
+
+impl fmt::Debug for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.now().fmt(f)
+    }
 }
 
 /// A number that somebody else keeps.
@@ -269,7 +298,7 @@ impl TunnelGauge {
             dialect: if *plain { "plain" } else { "extended" },
             features: features.clone(),
             services: services.clone(),
-            topics: Vec::new(),
+            topics: held.topics.now(),
             worker: *worker,
             state: STATES[usize::from(self.state.load(Ordering::Relaxed))].1,
             opened_at: self.opened_at,

@@ -20,7 +20,7 @@ pub struct TunnelSnapshot {
     pub features: Vec<String>,
     /// The names it serves, as it registered them.
     pub services: Vec<String>,
-    /// The topics it listens to. There are none yet.
+    /// The topics and patterns it listens to.
     pub topics: Vec<String>,
     /// The worker it lives on.
     pub worker: usize,

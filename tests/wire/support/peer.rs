@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 
 use adit::grpc::proto::connection_message::MessageType;
 use adit::grpc::proto::connection_status::Status;
+use adit::grpc::proto::subscription_request::Action;
 use adit::grpc::proto::{
-    Cancel, ConnectionMessage, ConnectionRegister, ConnectionStatus, ForwardRequest,
-    ForwardResponse, Heartbeat, ResponseStreamInfo, StreamingInfo,
+    Cancel, ConnectionMessage, ConnectionRegister, ConnectionStatus, EventAck, EventMessage,
+    ForwardRequest, ForwardResponse, Heartbeat, ResponseStreamInfo, StreamingInfo,
+    SubscriptionRequest,
 };
 use bytes::Bytes;
 use h2::Reason;
@@ -172,6 +174,58 @@ impl Peer {
 
     pub(crate) async fn answer(&mut self, response: ForwardResponse) {
         self.send(MessageType::Response(response)).await;
+    }
+
+    pub(crate) async fn subscribe(&mut self, topics: &[&str]) {
+        self.ask(Action::Subscribe, topics).await;
+    }
+
+    pub(crate) async fn unsubscribe(&mut self, topics: &[&str]) {
+        self.ask(Action::Unsubscribe, topics).await;
+    }
+
+    async fn ask(&mut self, action: Action, topics: &[&str]) {
+        self.send(MessageType::Subscription(SubscriptionRequest {
+            action: action.into(),
+            event_types: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            subscriber_id: String::new(),
+        }))
+        .await;
+    }
+
+    /// Publishes something under an id.
+    pub(crate) async fn publish(&mut self, topic: &str, id: &str, payload: impl Into<Bytes>) {
+        self.send(MessageType::Event(EventMessage {
+            event_id: id.to_owned(),
+            event_type: topic.to_owned(),
+            payload: payload.into(),
+            ..EventMessage::default()
+        }))
+        .await;
+    }
+
+    /// The next frame, which must be an event.
+    pub(crate) async fn event(&mut self) -> EventMessage {
+        match self.receive().await {
+            MessageType::Event(event) => event,
+            other => panic!("an event, not {other:?}"),
+        }
+    }
+
+    /// The next frame, which must say what became of an event.
+    pub(crate) async fn ack(&mut self) -> EventAck {
+        match self.receive().await {
+            MessageType::EventAck(ack) => ack,
+            other => panic!("an outcome, not {other:?}"),
+        }
+    }
+
+    /// The next frame, which must tell of something that is refused; its message.
+    pub(crate) async fn refusal(&mut self) -> String {
+        match self.receive().await {
+            MessageType::Status(status) if status.status() == Status::Error => status.message,
+            other => panic!("an error, not {other:?}"),
+        }
     }
 
     /// Takes one whole call and answers it with its own payload.

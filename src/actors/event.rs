@@ -1,0 +1,163 @@
+//! What is published, on its way to everybody who listens.
+//!
+//! An event and its payload are held once, however many have it in their queues.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use actix::Message;
+use bytes::Bytes;
+
+use crate::observe::topics::{Publishing, Topics};
+use crate::tunnel::allowance::Hold;
+use crate::tunnel::id::MemberId;
+use crate::tunnel::topic::TopicName;
+use crate::tunnel::topic::refusal::EventRefusal;
+
+use super::mailbox::Mailbox;
+
+/// What an event counts for beside its payload and its metadata: about what an empty one takes in memory.
+const OVERHEAD_BYTES: usize = 256;
+
+/// Something that was published.
+#[derive(Debug)]
+pub struct Event {
+    /// What its publisher calls it.
+    pub id: Arc<str>,
+    /// The publisher gave that id itself, so that it can come again.
+    pub is_named: bool,
+    /// What it was published under.
+    pub name: TopicName,
+    /// Who published it.
+    pub publisher: MemberId,
+    /// When, as the publisher says.
+    pub timestamp: i64,
+    /// The publisher's own, untouched.
+    pub metadata: HashMap<String, String>,
+    /// The payload, never looked into.
+    pub payload: Bytes,
+    /// The frame as it goes down tunnels, without a large payload: made for the first, shared by all.
+    pub frame: OnceLock<Bytes>,
+}
+
+/// An event and what becomes of it. Whoever still has to hand it on holds a share; when the last one
+/// is dropped, the publisher is told.
+#[derive(Debug)]
+pub struct Publication {
+    /// The event.
+    pub event: Arc<Event>,
+    accepted: AtomicUsize,
+    dropped: AtomicUsize,
+    stage: AtomicU8,
+    outcome: Option<Mailbox<Published>>,
+    counted: Arc<Topics>,
+    room: Option<Hold>,
+}
+
+/// No bus has looked at it.
+const NEW: u8 = 0;
+/// It is on its way to all who listen.
+const ROUTED: u8 = 1;
+/// It came before, and goes to nobody.
+const DUPLICATE: u8 = 2;
+
+/// To a publisher: what became of an event.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Published {
+    /// Which.
+    pub id: Arc<str>,
+    /// What it was published under, valid or not.
+    pub topic: Arc<str>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The room that the event took among what its publisher has sent.
+    pub room: Option<Hold>,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// So many subscribers have it in their queues.
+    Accepted {
+        /// How many.
+        subscribers: usize,
+    },
+    /// Nobody listens.
+    NoSubscriber,
+    /// It came before and was not delivered again.
+    Duplicate,
+    /// It goes nowhere.
+    Refused(EventRefusal),
+}
+
+impl Event {
+    /// What it counts for in queues and buffers, in bytes.
+    pub fn cost(&self) -> usize {
+        let pairs = self.metadata.iter();
+        let metadata: usize = pairs.map(|(name, value)| name.len() + value.len()).sum();
+        self.payload.len() + metadata + OVERHEAD_BYTES
+    }
+}
+
+impl Publication {
+    /// An event that takes so much room of its publisher's. What becomes of it is counted, and told
+    /// to who asks for it.
+    pub fn new(
+        event: Event,
+        room: Option<Hold>,
+        outcome: Option<Mailbox<Published>>,
+        counted: Arc<Topics>,
+    ) -> Self {
+        Self {
+            event: Arc::new(event),
+            accepted: AtomicUsize::new(0),
+            dropped: AtomicUsize::new(0),
+            stage: AtomicU8::new(NEW),
+            outcome,
+            counted,
+            room,
+        }
+    }
+
+    pub(super) fn is_routed(&self) {
+        self.stage.store(ROUTED, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_duplicate(&self) {
+        self.stage.store(DUPLICATE, Ordering::Relaxed);
+    }
+
+    /// So many subscribers took it, so many had no room.
+    pub(super) fn went(&self, accepted: usize, dropped: usize) {
+        self.accepted.fetch_add(accepted, Ordering::Relaxed);
+        self.dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        let (accepted, dropped) = (*self.accepted.get_mut(), *self.dropped.get_mut());
+        match (*self.stage.get_mut(), accepted, dropped) {
+            (NEW, ..) => Outcome::Refused(EventRefusal::Lost),
+            (DUPLICATE, ..) => Outcome::Duplicate,
+            (_, 0, 0) => Outcome::NoSubscriber,
+            (_, 0, _) => Outcome::Refused(EventRefusal::NoneHadRoom),
+            (_, subscribers, _) => Outcome::Accepted { subscribers },
+        }
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        let outcome = self.outcome();
+        self.counted.published(match outcome {
+            Outcome::Accepted { .. } | Outcome::Duplicate => Publishing::Accepted,
+            Outcome::NoSubscriber => Publishing::NoSubscriber,
+            Outcome::Refused(_) => Publishing::Rejected,
+        });
+        if let Some(publisher) = &self.outcome {
+            let (id, topic) = (self.event.id.clone(), self.event.name.as_str().into());
+            publisher.tell(Published { id, topic, outcome, room: self.room.take() });
+        }
+    }
+}

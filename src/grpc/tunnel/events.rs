@@ -1,0 +1,206 @@
+//! What a peer publishes, and the topics that it listens to.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::actors::bus::Membership;
+use crate::actors::connection::ConnectionHandle;
+use crate::actors::down::Down;
+use crate::actors::event::{Event, Outcome, Publication, Published};
+use crate::actors::mailbox::Mailbox;
+use crate::actors::traffic::{Outgoing, PAIR_OVERHEAD_BYTES};
+use crate::auth::{Credential, KeyGrant, Keyring};
+use crate::grpc::encode::COPIED_BYTES_MAX;
+use crate::grpc::encode::event::unix_seconds;
+use crate::grpc::proto::subscription_request::Action;
+use crate::grpc::proto::{EventMessage, SubscriptionRequest};
+use crate::grpc::wire::Wire;
+use crate::grpc::{limits_reached, status};
+use crate::observe::limits;
+use crate::observe::log::outside;
+use crate::observe::tally::{Count, count};
+use crate::observe::topics::Publishing;
+use crate::tunnel::allowance::Allowance;
+use crate::tunnel::id::TunnelId;
+use crate::tunnel::limits::Limits;
+use crate::tunnel::topic::refusal::EventRefusal;
+use crate::tunnel::topic::{BadTopic, TopicName, TopicPattern};
+
+/// An id that a peer gives an event: any UUID or hash fits.
+const EVENT_ID_BYTES_MAX: usize = 128;
+
+/// The events of one tunnel.
+pub(super) struct PeerEvents {
+    wire: Rc<Wire>,
+    credential: Credential,
+    tunnel: TunnelId,
+    down: Down,
+    /// Room for what the peer says.
+    buffer: Allowance,
+    membership: Rc<Membership>,
+    /// Hears what becomes of each event, if the peer asked for that.
+    outcomes: Option<Mailbox<Published>>,
+}
+
+impl PeerEvents {
+    /// A peer that listens to nothing yet; and its membership of the bus.
+    pub(super) fn new(
+        wire: Rc<Wire>,
+        credential: Credential,
+        tunnel: TunnelId,
+        connection: &ConnectionHandle,
+        down: Down,
+        buffer: Allowance,
+        acks: bool,
+    ) -> (Self, Rc<Membership>) {
+        let (lane, ended) = (down.lane().clone(), connection.subscriptions_ended());
+        let membership = Rc::new(wire.worker.bus.member(tunnel.into(), lane, ended));
+        let outcomes = acks.then(|| connection.outcomes());
+        let own = membership.clone();
+        (Self { wire, credential, tunnel, down, buffer, membership: own, outcomes }, membership)
+    }
+
+    /// The peer publishes something.
+    pub(super) fn publish(&self, message: EventMessage) {
+        let (id, topic) = (message.event_id.clone(), message.event_type.clone());
+        match self.take_apart(message) {
+            Ok(publication) => self.wire.worker.bus.publish(publication),
+            Err(why) => {
+                self.wire.worker.window.topics.published(Publishing::Rejected);
+                self.refuse("event", &topic, why);
+                if self.outcomes.is_some() {
+                    let (id, topic) = (id.into(), told(&topic).into());
+                    let outcome = Outcome::Refused(why);
+                    let refused = Published { id, topic, outcome, room: None };
+                    self.down.push_reply(Outgoing::EventAck(refused));
+                }
+            }
+        }
+    }
+
+    /// The peer listens to topics, or does so no more.
+    pub(super) fn subscription(&self, request: &SubscriptionRequest) {
+        let Ok(action) = Action::try_from(request.action) else {
+            return count(Count::FrameUnknown);
+        };
+        if request.event_types.is_empty() {
+            self.refuse("subscription", "", BadTopic::Empty.into());
+        }
+        for text in &request.event_types {
+            let done = match action {
+                Action::Subscribe => self.subscribe(text),
+                Action::Unsubscribe => {
+                    self.pattern(text).map(|pattern| self.membership.unsubscribe(pattern))
+                }
+            };
+            if let Err(why) = done {
+                self.refuse("subscription", text, why);
+            }
+        }
+    }
+
+    /// A frame of the peer's about events has a text that is none.
+    pub(super) fn unreadable(&self) {
+        self.refuse("event", "", EventRefusal::NotText);
+    }
+
+    fn subscribe(&self, text: &str) -> Result<(), EventRefusal> {
+        let pattern = self.pattern(text)?;
+        if !self.grant().is_some_and(|grant| grant.subscribe.covers(&pattern)) {
+            return Err(EventRefusal::OutOfScope);
+        }
+        self.membership.subscribe(pattern);
+        Ok(())
+    }
+
+    fn pattern(&self, text: &str) -> Result<TopicPattern, EventRefusal> {
+        let bytes_max = self.wire.worker.tunnels.limits.now().topic_bytes_max;
+        Ok(TopicPattern::parse(text, bytes_max)?)
+    }
+
+    fn take_apart(&self, message: EventMessage) -> Result<Publication, EventRefusal> {
+        let limits = self.wire.worker.tunnels.limits.now();
+        let EventMessage { event_id, event_type, payload, timestamp, metadata, .. } = message;
+        let name = TopicName::parse(&event_type, limits.topic_bytes_max)?;
+        if event_id.len() > EVENT_ID_BYTES_MAX {
+            return Err(EventRefusal::BadId { max: EVENT_ID_BYTES_MAX });
+        }
+        if payload.len() > limits.event_bytes_max {
+            return Err(EventRefusal::TooLarge { max: limits.event_bytes_max });
+        }
+        if !is_admitted(&metadata, &limits) {
+            return Err(EventRefusal::MetadataTooLarge);
+        }
+        if !self.grant().is_some_and(|grant| grant.publish.allows(&name)) {
+            return Err(EventRefusal::OutOfScope);
+        }
+        let is_named = !event_id.is_empty();
+        let event = Event {
+            id: if is_named { event_id.into() } else { Uuid::new_v4().to_string().into() },
+            is_named,
+            name,
+            publisher: self.tunnel.into(),
+            timestamp: if timestamp == 0 { unix_seconds() } else { timestamp },
+            metadata,
+            payload: kept(payload),
+            frame: OnceLock::new(),
+        };
+        let room = Some(self.buffer.take(event.cost()).ok_or(EventRefusal::NoRoom)?);
+        let counted = self.wire.worker.window.topics.clone();
+        Ok(Publication::new(event, room, self.outcomes.clone(), counted))
+    }
+
+    /// What the peer's key allows now.
+    fn grant(&self) -> Option<Arc<KeyGrant>> {
+        let admission = self.wire.keys.borrow().look_up(self.credential, SystemTime::now());
+        admission.ok().map(|admission| admission.grant)
+    }
+
+    fn refuse(&self, what: &str, topic: &str, why: EventRefusal) {
+        count(Count::FrameRejected);
+        limits_reached::by_event_refusal(why).into_iter().for_each(limits::hit);
+        let topic = told(topic);
+        log::warn!("{what} refused: tunnel={} topic={} reason={why}", self.tunnel, outside(topic));
+        self.down.push_reply(Outgoing::Error(status::event_refusal(&why, topic).into()));
+    }
+}
+
+/// Ends the subscriptions that the key of a tunnel does not allow any more, each time that keys change.
+pub(super) async fn follow_key(
+    mut keys: watch::Receiver<Arc<Keyring>>,
+    credential: Credential,
+    membership: Rc<Membership>,
+) {
+    while keys.changed().await.is_ok() {
+        let ring = keys.borrow_and_update().clone();
+        // The tunnel of a key that is good no more ends by itself.
+        if let Ok(admission) = ring.look_up(credential, SystemTime::now()) {
+            membership.narrow(move |pattern| admission.grant.subscribe.covers(pattern));
+        }
+    }
+    // The gateway is gone, and this tunnel in a moment.
+    std::future::pending::<()>().await;
+}
+
+/// As much of a text that may be no topic as is told back.
+fn told(topic: &str) -> &str {
+    const TOLD_BYTES_MAX: usize = 255;
+    &topic[..topic.floor_char_boundary(TOLD_BYTES_MAX)]
+}
+
+fn is_admitted(metadata: &HashMap<String, String>, limits: &Limits) -> bool {
+    let pair = |(name, value): (&String, &String)| name.len() + value.len() + PAIR_OVERHEAD_BYTES;
+    metadata.len() <= limits.metadata_entries_max
+        && metadata.iter().map(pair).sum::<usize>() <= limits.metadata_bytes_max
+}
+
+/// A small payload is copied: it would keep all that was read together with it.
+fn kept(payload: Bytes) -> Bytes {
+    if payload.len() > COPIED_BYTES_MAX { payload } else { Bytes::copy_from_slice(&payload) }
+}
