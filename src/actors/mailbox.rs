@@ -1,6 +1,6 @@
 //! The way into an actor: every message passes here, is counted, and knows when it was sent.
 //!
-//! An actor names its messages once, with [`watched!`]; nothing else can be sent to it.
+//! An actor names its messages once, with `watched!`; nothing else can be sent to it.
 
 use std::fmt;
 use std::sync::Arc;
