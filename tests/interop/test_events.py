@@ -1,8 +1,9 @@
 """Events between peers that know nothing of each other, and what is seen of them from outside."""
+import sys
 import time
 
 import pytest
-from conftest import Window, eventually, registry
+from conftest import EXAMPLES, Window, eventually, registry
 
 SUBSCRIBE = registry.SubscriptionRequest.SUBSCRIBE
 UNSUBSCRIBE = registry.SubscriptionRequest.UNSUBSCRIBE
@@ -99,3 +100,21 @@ def test_topics_are_seen_from_outside(gateway, publisher, subscriber):
     assert (metrics.one("gateway_bus_subscribers"), metrics.one("gateway_bus_topics")) == (1, 2)
     subscriber.leaves()
     eventually(lambda: window.json("topics")["topics"] == [], "no topic")
+
+
+def test_the_example_publishes_and_subscribes(gateway, start_program):
+    command = [sys.executable, str(EXAMPLES / "python" / "events.py")]
+    listening = start_program([*command, "subscribe", "orders.#"], gateway.address, let_in=False)
+    listening.line("listening")
+
+    def publish(topic):
+        publishing = start_program([*command, "publish", topic, "number 7"], gateway.address, let_in=False)
+        code = publishing.exit_code()
+        return code, publishing.lines
+
+    # A subscription on another arbiter takes a moment.
+    eventually(lambda: publish("orders.eu.paid") == (0, ["accepted: 1 subscribers"]), "somebody listens")
+    assert listening.line("orders.eu.paid ").endswith(" number 7")
+    assert publish("elsewhere") == (0, ["no_subscriber: 0 subscribers"])
+    code, lines = publish("adit.own")
+    assert code == 1 and "PERMISSION_DENIED" in lines[0]
