@@ -517,7 +517,7 @@ type ConnectionRegister struct {
 	Services []string `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
 	// Ignored: the gateway assigns the id and tells it in `status`.
 	ConnectionId string `protobuf:"bytes,3,opt,name=connection_id,json=connectionId,proto3" json:"connection_id,omitempty"`
-	// Any of: stream, cancel, headers, compression. Other names are not granted.
+	// Any of: stream, cancel, headers, compression, drain, event_ack. Other names are not granted.
 	Features      []string `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1156,14 +1156,24 @@ func (x *ConnectionStatus) GetWorkers() uint32 {
 	return 0
 }
 
+// Something published. From a peer: for all who listen to its topic. To a peer: it listens.
+//
+// Each subscriber hears what one publisher says under one topic in order, once at most. Of one that
+// does not keep up the newest are dropped; in their place comes an event of the type `adit.gap`, whose
+// metadata has `topic` and `missed`, how many. Names that begin with `adit` are the gateway's own.
 type EventMessage struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	EventId       string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
-	EventType     string                 `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
-	PublisherId   string                 `protobuf:"bytes,3,opt,name=publisher_id,json=publisherId,proto3" json:"publisher_id,omitempty"`
-	Payload       []byte                 `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
-	Timestamp     int64                  `protobuf:"varint,5,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	Metadata      map[string]string      `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Up to 128 bytes; left empty, the gateway makes one.
+	EventId string `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// The topic: words between dots.
+	EventType string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	// The connection id of the publisher, whatever a peer writes here.
+	PublisherId string `protobuf:"bytes,3,opt,name=publisher_id,json=publisherId,proto3" json:"publisher_id,omitempty"`
+	Payload     []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Unix seconds, or what the publisher means by it; 0 is replaced by the time at the gateway.
+	Timestamp int64 `protobuf:"varint,5,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	// The publisher's own, untouched.
+	Metadata      map[string]string `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1240,11 +1250,15 @@ func (x *EventMessage) GetMetadata() map[string]string {
 	return nil
 }
 
+// A peer listens to topics, or does so no more. What is refused is told by `status` ERROR, one for
+// each topic; nothing is said of the others.
 type SubscriptionRequest struct {
-	state         protoimpl.MessageState     `protogen:"open.v1"`
-	Action        SubscriptionRequest_Action `protobuf:"varint,1,opt,name=action,proto3,enum=registry.SubscriptionRequest_Action" json:"action,omitempty"`
-	EventTypes    []string                   `protobuf:"bytes,2,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
-	SubscriberId  string                     `protobuf:"bytes,3,opt,name=subscriber_id,json=subscriberId,proto3" json:"subscriber_id,omitempty"`
+	state  protoimpl.MessageState     `protogen:"open.v1"`
+	Action SubscriptionRequest_Action `protobuf:"varint,1,opt,name=action,proto3,enum=registry.SubscriptionRequest_Action" json:"action,omitempty"`
+	// Topics, or patterns of them: `*` is one word, `#` any number of words, none included.
+	EventTypes []string `protobuf:"bytes,2,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
+	// Ignored: identity is the stream a frame came on.
+	SubscriberId  string `protobuf:"bytes,3,opt,name=subscriber_id,json=subscriberId,proto3" json:"subscriber_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1414,11 +1428,14 @@ func (x *Drain) GetGraceSeconds() uint32 {
 }
 
 type EventAck struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	EventId       string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
-	Result        string                 `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
-	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	Subscribers   uint32                 `protobuf:"varint,4,opt,name=subscribers,proto3" json:"subscribers,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	EventId string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// accepted: it waits in the queue of at least one subscriber, or came before and is not delivered
+	// again. no_subscriber: nobody listens, which is no error. rejected: see `message`.
+	Result  string `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// How many subscribers have it in their queues.
+	Subscribers   uint32 `protobuf:"varint,4,opt,name=subscribers,proto3" json:"subscribers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
