@@ -101,8 +101,10 @@ impl Client {
         };
         // The connection is driven as long as the answer needs it.
         tokio::select! {
-            answer = answered => answer,
+            // It knows best what went wrong.
+            biased;
             Err(error) = connection => Err(error.into()),
+            answer = answered => answer,
         }
     }
 }
@@ -141,9 +143,8 @@ impl From<hyper::Error> for AskError {
         let source = std::error::Error::source(&error);
         let is_cut_off = error.is_incomplete_message()
             || error.is_closed()
-            || error.is_canceled()
             || source.and_then(<dyn std::error::Error>::downcast_ref::<io::Error>).is_some();
-        // Anything else is about what was said: it is no HTTP, or it came unasked.
+        // Anything else is about what was said: it is no HTTP, or it came unasked and that was the end.
         if is_cut_off && !error.is_parse() { Self::Broken(error) } else { Self::Stranger }
     }
 }
