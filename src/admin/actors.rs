@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -150,8 +150,7 @@ pub(super) async fn list(
     State(facts): State<Facts>,
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
-    list_of(|| {
-        let Query(wish) = wish.map_err(|error| error.body_text())?;
+    list_of(wish, |wish| {
         let paging = Paging::asked(wish.offset, wish.limit)?;
         let cast = facts.window.cast.look();
         wish.check(&cast)?;
@@ -175,7 +174,13 @@ impl Wish {
 }
 
 /// `/actors/{id}`: a call's or a tunnel's id means one actor, a worker's number several.
-pub(super) async fn one(State(facts): State<Facts>, Path(id): Path<String>) -> Response {
+pub(super) async fn one(
+    State(facts): State<Facts>,
+    id: Result<Path<String>, PathRejection>,
+) -> Response {
+    let Ok(Path(id)) = id else {
+        return refused(StatusCode::BAD_REQUEST, "an id is text in UTF-8");
+    };
     let named = facts.window.cast.look().actors.into_iter().filter(|actor| actor.id == id);
     let actors: Vec<_> = named.map(Actor::of).collect();
     if actors.is_empty() {

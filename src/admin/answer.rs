@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -52,7 +54,11 @@ pub(super) fn captured_as<T: Serialize>(status: StatusCode, what: &T) -> Respons
 }
 
 /// A list, which may be long: made if not too many others are being read, and counted until it has been.
-pub(super) fn list<T: Serialize>(make: impl FnOnce() -> Result<T, String>) -> Response {
+/// `wish` is the question for it, as far as that can be read.
+pub(super) fn list<W, T: Serialize>(
+    wish: Result<Query<W>, QueryRejection>,
+    make: impl FnOnce(W) -> Result<T, String>,
+) -> Response {
     let Ok(permit) = LISTS.try_acquire() else {
         let mut busy = refused(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -61,7 +67,7 @@ pub(super) fn list<T: Serialize>(make: impl FnOnce() -> Result<T, String>) -> Re
         busy.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         return busy;
     };
-    match make() {
+    match wish.map_err(|error| error.body_text()).and_then(|Query(wish)| make(wish)) {
         Ok(list) => json(StatusCode::OK, &Answer::now(&list), |text| {
             Body::new(Counted { rest: text, _permit: permit })
         }),
@@ -145,7 +151,7 @@ mod tests {
     #[tokio::test]
     async fn lists_that_nobody_reads_are_few_and_one_that_is_read_makes_room() {
         let text = "x".repeat(3 * PIECE_BYTES);
-        let long = || list(|| Ok(BTreeMap::from([("text", &text)])));
+        let long = || list(Ok(Query(())), |()| Ok(BTreeMap::from([("text", &text)])));
         let mut unread: Vec<_> = (0..LISTS_MAX).map(|_| long()).collect();
         assert!(unread.iter().all(|answer| answer.status() == StatusCode::OK));
         let refused = long();
@@ -157,6 +163,9 @@ mod tests {
         unread.push(long());
         assert_eq!(unread[LISTS_MAX - 1].status(), StatusCode::OK);
         unread.pop();
-        assert_eq!(list::<()>(|| Err("not so".to_owned())).status(), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            list::<_, ()>(Ok(Query(())), |()| Err("not so".to_owned())).status(),
+            StatusCode::BAD_REQUEST
+        );
     }
 }

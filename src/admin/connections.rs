@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::net::SocketAddr;
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -127,14 +127,19 @@ pub(super) async fn list(
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
     let tunnels = &facts.window.tunnels;
-    list_of(|| {
-        let Query(wish) = wish.map_err(|error| error.body_text())?;
+    list_of(wish, |wish| {
         let paging = Paging::asked(wish.offset, wish.limit)?;
         Ok(Page::of(tunnels.open(), tunnels.closed(), &wish, paging))
     })
 }
 
-pub(super) async fn one(State(facts): State<Facts>, Path(id): Path<String>) -> Response {
+pub(super) async fn one(
+    State(facts): State<Facts>,
+    id: Result<Path<String>, PathRejection>,
+) -> Response {
+    let Ok(Path(id)) = id else {
+        return refused(StatusCode::BAD_REQUEST, "an id is text in UTF-8");
+    };
     let Ok(id) = id.parse::<Uuid>() else {
         return refused(StatusCode::BAD_REQUEST, "an id is a UUID; /connections lists them");
     };

@@ -54,7 +54,7 @@ struct Service {
     tunnels: Tunnels,
     calls_started: u64,
     calls_in_flight: u64,
-    /// Calls that ended, over the last ten seconds.
+    /// Calls that began, over the last ten seconds.
     per_second: f64,
     p50_seconds: Option<f64>,
     p99_seconds: Option<f64>,
@@ -79,8 +79,7 @@ pub(super) async fn list(
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
     let window = &facts.window;
-    list_of(|| {
-        let Query(wish) = wish.map_err(|error| error.body_text())?;
+    list_of(wish, |wish| {
         let mut paging = Paging::asked(wish.offset, wish.limit)?;
         let mut services = joined(window.tunnels.open(), window.calls.services());
         sort(&mut services, wish.sort);

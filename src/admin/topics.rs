@@ -68,8 +68,7 @@ pub(super) async fn list(
     State(facts): State<Facts>,
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Response {
-    list_of(|| {
-        let Query(wish) = wish.map_err(|error| error.body_text())?;
+    list_of(wish, |wish| {
         let mut paging = Paging::asked(wish.offset, wish.limit)?;
         let mut topics = facts.window.topics.look();
         sort(&mut topics, wish.sort);

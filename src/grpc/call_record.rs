@@ -198,7 +198,8 @@ impl CallRecord {
         }
     }
 
-    /// Why there is no end. A caller has left if the gateway has not broken: clients reset a call when its time is up, a little before the gateway does.
+    /// Why there is no end. A caller has left if the gateway has not broken: clients reset a call when its
+    /// time is up, a little before the gateway does.
     fn why_gone(&self) -> Failure {
         if thread::panicking() {
             return Failure::Panic;

@@ -140,7 +140,7 @@ def test_the_configuration_shows_no_secret(start_gateway):
 @pytest.mark.parametrize("page", [
     "actors?sort=size", "actors?limit=-1", "actors?limit=10001", "actors?arbiter=x", "actors?kinds=pending",
     "connections?state=gone", "connections?sort=size", "connections?limit=many", "connections?limit=10001",
-    "connections?keys=a", "connections/nonsense"])
+    "connections?keys=a", "connections/nonsense", "connections/%ff", "actors/%ff", "services?sort=size", "topics?limit=-1"])
 def test_a_question_that_is_not_understood_is_refused(gateway, page):
     status, headers, text = ask(address_of(gateway), page)
     assert (status, headers["content-type"]) == (400, "application/json")
