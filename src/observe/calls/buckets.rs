@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::observe::buckets::{Buckets, as_float};
+use crate::observe::histogram::add;
 
 /// The bounds of durations in microseconds (gRFC A66).
 const DURATION_BOUNDS_MICROSECONDS: [u32; 41] = [
@@ -118,7 +119,7 @@ pub(super) struct Measured {
 impl Counter {
     /// For the one thread that counts here.
     pub(super) fn add(&self, more: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        add(&self.0, more);
     }
 
     pub(super) fn set(&self, value: u64) {
