@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-/// The public contracts that the gateway itself serves; it answers questions about them too.
-const OWN: [&str; 3] = [
+/// The contracts that the gateway itself serves beside tunnels; it answers questions about them too.
+const OWN: [&str; 4] = [
+    "proto/adit/events/v1/events.proto",
     "proto/grpc/health/v1/health.proto",
     "proto/grpc/reflection/v1/reflection.proto",
     "proto/grpc/reflection/v1alpha/reflection.proto",
@@ -17,6 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure().bytes(".").compile_fds(contracts)?;
 
     let mut own = protox::Compiler::new(["proto"])?;
+    // A file that another one imports is asked for by its name too.
+    own.include_imports(true);
     own.open_files(OWN)?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("own_files.binpb"), own.encode_file_descriptor_set())?;

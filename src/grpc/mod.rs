@@ -65,7 +65,7 @@ pub mod proto {
     tonic::include_proto!("registry");
 }
 
-/// The public contracts of the gateway's own services, below `proto/grpc`.
+/// The contracts of the gateway's own services, below `proto/adit` and `proto/grpc`.
 #[allow(
     missing_docs,
     unused_qualifications,
@@ -74,6 +74,25 @@ pub mod proto {
     reason = "generated; the contracts' comments are their documentation"
 )]
 pub mod own_proto {
+    /// Modules as packages are, since the first of these names the second.
+    pub mod adit {
+        pub mod events {
+            /// `adit.events.v1`
+            pub mod v1 {
+                tonic::include_proto!("adit.events.v1");
+            }
+        }
+    }
+    pub mod io {
+        pub mod cloudevents {
+            /// `io.cloudevents.v1`
+            pub mod v1 {
+                tonic::include_proto!("io.cloudevents.v1");
+            }
+        }
+    }
+    pub use adit::events::v1 as events;
+    pub use io::cloudevents::v1 as cloud_events;
     /// `grpc.health.v1`
     pub mod health {
         tonic::include_proto!("grpc.health.v1");
