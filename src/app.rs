@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::actors::bus::{self, BusHandle};
 use crate::actors::entry::EntryHandle;
+use crate::actors::kept::KeptEvents;
 use crate::actors::registry::{self, Drain, Reconfigure, RegistryHandle};
 use crate::actors::worker::{self, Worker};
 use crate::admin::{self, Admin, Bound, Facts, Probe, Run};
@@ -113,6 +114,7 @@ impl Gateway {
         let buses = bus::Settings {
             limits: in_force.limits.clone(),
             deduplicate: in_force.config.deduplicate_events,
+            kept: KeptEvents::new(in_force.config.keep_events, &window.topics),
             window: window.clone(),
         };
         let wire = in_force.wire(phase_seen);
@@ -254,11 +256,12 @@ struct Open {
 async fn bind(listeners: &[Listener]) -> Result<Vec<Open>, StartError> {
     let mut bound = Vec::with_capacity(listeners.len());
     for listener in listeners {
-        let Listener { address, callers, tunnels, health, reflection, tls } = listener.clone();
+        let Listener { address, callers, tunnels, health, reflection, events, tls } =
+            listener.clone();
         let failed = |source| StartError::Bind { address, source };
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        let roles = Roles { callers, tunnels, health, reflection };
+        let roles = Roles { callers, tunnels, health, reflection, events };
         bound.push(Open { socket, roles, tls, address });
     }
     Ok(bound)

@@ -35,6 +35,7 @@ pub(crate) struct InForce {
     pub(crate) calls: Allowance,
     gathering: Allowance,
     watches: Allowance,
+    event_streams: Allowance,
     /// All its connections.
     pub(crate) door: Door,
 }
@@ -52,6 +53,7 @@ pub(crate) struct WireSettings {
     phase: watch::Receiver<Phase>,
     gathering: Allowance,
     watches: Allowance,
+    event_streams: Allowance,
 }
 
 impl WireSettings {
@@ -70,6 +72,7 @@ impl WireSettings {
             age: self.age,
             gathering: self.gathering,
             watches: self.watches,
+            event_streams: self.event_streams,
             phase: self.phase,
         }
     }
@@ -90,6 +93,7 @@ impl InForce {
             calls: Allowance::new(limits.calls_max),
             gathering: Allowance::new(limits.gathered_bytes_max),
             watches: Allowance::new(limits.health_watches_max),
+            event_streams: Allowance::new(limits.event_streams_max),
             door: Door::new(connections, limits.connections_per_address_max),
             config,
         }
@@ -108,6 +112,7 @@ impl InForce {
             phase,
             gathering: self.gathering.clone(),
             watches: self.watches.clone(),
+            event_streams: self.event_streams.clone(),
         }
     }
 
@@ -135,6 +140,7 @@ impl InForce {
         self.calls.resize(limits.calls_max);
         self.gathering.resize(limits.gathered_bytes_max);
         self.watches.resize(limits.health_watches_max);
+        self.event_streams.resize(limits.event_streams_max);
         self.door.resize(limits.connections_max, limits.connections_per_address_max);
         // The table is only counted in: a panic in between leaves it usable.
         let guesses = self.guesses.lock();

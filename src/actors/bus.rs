@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use actix::prelude::*;
 use rustc_hash::FxHashMap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::observe::cast::{Arbiter, Presence};
 use crate::observe::limits::{self, Limit};
@@ -22,6 +22,7 @@ use crate::tunnel::topic::refusal::EventRefusal;
 
 use super::event::Publication;
 use super::farewell::PermanentFarewell;
+use super::kept::KeptEvents;
 use super::lane::EventLane;
 use super::live::LiveLimits;
 use super::mailbox::{Mailbox, Post, Watched, watched};
@@ -83,6 +84,19 @@ struct Publish(Arc<Publication>);
 #[rtype(result = "()")]
 struct DeliverHere(Arc<Publication>);
 
+/// Tells when every bus knows who listens here now: the last share of this is dropped then.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Settle(Arc<Settling>);
+
+/// To another bus: what came before this is known there too.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Settled(#[expect(dead_code, reason = "held until it is dropped")] Arc<Settling>);
+
+/// Nothing is sent by it: who waits sees it go.
+type Settling = oneshot::Sender<()>;
+
 /// Another worker has its first subscriber of a pattern, or lost its last one.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -114,6 +128,7 @@ struct Bus {
     members: FxHashMap<MemberId, Member>,
     duplicates: Duplicates,
     deduplicate: bool,
+    kept: KeptEvents,
     others: Vec<(WorkerId, BusHandle)>,
     limits: LiveLimits,
     cradle: Cradle,
@@ -126,8 +141,8 @@ struct Bus {
 watched!(
     Bus is Bus,
     told: [
-        MeetBuses, Subscribe, Unsubscribe, LeaveBus, Narrow, Publish, DeliverHere, TopicElsewhere,
-        TopicLost,
+        MeetBuses, Subscribe, Unsubscribe, LeaveBus, Narrow, Publish, DeliverHere, Settle, Settled,
+        TopicElsewhere, TopicLost,
     ],
     asked: [],
     timers: [],
@@ -185,7 +200,7 @@ impl Bus {
         settings: &Settings,
         died: mpsc::UnboundedSender<&'static str>,
     ) -> Self {
-        let Settings { limits, deduplicate, window } = settings;
+        let Settings { limits, deduplicate, kept, window } = settings;
         let arbiter = window.cast.arbiter(worker.0);
         let presence = arbiter.enter(Self::ROLE, None);
         Self {
@@ -194,6 +209,7 @@ impl Bus {
             members: FxHashMap::default(),
             duplicates: Duplicates::default(),
             deduplicate: *deduplicate,
+            kept: kept.clone(),
             others: Vec::new(),
             limits: limits.clone(),
             turns: 0,
@@ -207,7 +223,7 @@ impl Bus {
     fn announce(&self, pattern: &TopicPattern, begins: bool) {
         for (_, bus) in &self.others {
             let (pattern, worker) = (pattern.clone(), self.worker);
-            bus.0.tell(TopicElsewhere { pattern, worker, begins });
+            bus.post.tell(TopicElsewhere { pattern, worker, begins });
         }
     }
 
@@ -373,10 +389,10 @@ impl Handler<Publish> for Bus {
         if self.came_before(&publication) {
             return publication.is_duplicate();
         }
-        publication.is_routed();
+        publication.is_routed(self.kept.keep(&publication.event));
         let route = self.directory.route(&publication.event.name);
         for (_, bus) in self.others.iter().filter(|(worker, _)| route.elsewhere.contains(worker)) {
-            bus.0.tell(DeliverHere(publication.clone()));
+            bus.post.tell(DeliverHere(publication.clone()));
         }
         deliver(&route.here, &publication);
     }
@@ -388,6 +404,22 @@ impl Handler<DeliverHere> for Bus {
     fn handle(&mut self, DeliverHere(publication): DeliverHere, _: &mut Self::Context) {
         deliver(&self.directory.route(&publication.event.name).here, &publication);
     }
+}
+
+impl Handler<Settle> for Bus {
+    type Result = ();
+
+    fn handle(&mut self, Settle(settling): Settle, _: &mut Self::Context) {
+        for (_, bus) in &self.others {
+            bus.post.tell(Settled(settling.clone()));
+        }
+    }
+}
+
+impl Handler<Settled> for Bus {
+    type Result = ();
+
+    fn handle(&mut self, _: Settled, _: &mut Self::Context) {}
 }
 
 impl Handler<TopicElsewhere> for Bus {

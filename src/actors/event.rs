@@ -3,7 +3,7 @@
 //! An event and its payload are held once, however many have it in their queues.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use actix::Message;
@@ -50,6 +50,7 @@ pub struct Publication {
     accepted: AtomicUsize,
     dropped: AtomicUsize,
     stage: AtomicU8,
+    place: AtomicU64,
     outcome: Option<Mailbox<Published>>,
     counted: Arc<Topics>,
     room: Option<Hold>,
@@ -115,14 +116,23 @@ impl Publication {
             accepted: AtomicUsize::new(0),
             dropped: AtomicUsize::new(0),
             stage: AtomicU8::new(NEW),
+            place: AtomicU64::new(0),
             outcome,
             counted,
             room,
         }
     }
 
-    pub(super) fn is_routed(&self) {
+    /// It goes to all who listen, in this place among all events.
+    pub(super) fn is_routed(&self, place: u64) {
+        self.place.store(place, Ordering::Relaxed);
         self.stage.store(ROUTED, Ordering::Relaxed);
+    }
+
+    /// Its place among all events; 0 where none is kept.
+    pub(super) fn place(&self) -> u64 {
+        // Whoever has it was sent it after that was stored.
+        self.place.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_duplicate(&self) {

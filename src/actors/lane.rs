@@ -29,6 +29,8 @@ struct Shared {
 #[derive(Debug)]
 struct Lane {
     queue: EventQueue<QueuedEvent>,
+    /// Its subscriber reads events before this place from what is kept.
+    from: u64,
     is_closed: bool,
 }
 
@@ -41,6 +43,16 @@ pub struct QueuedEvent {
     pub topic: Arc<TopicCount>,
 }
 
+/// What a lane asks of an event that is pushed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    /// Its place among all events.
+    pub(super) place: u64,
+    /// What it counts for, in bytes.
+    pub(super) cost: usize,
+    pub(super) now: Instant,
+}
+
 /// What became of an event that was pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
@@ -48,6 +60,8 @@ pub enum Pushed {
     Taken,
     /// There was no room.
     Dropped,
+    /// The subscriber reads it from what is kept.
+    Kept,
     /// The subscriber has gone.
     Gone,
 }
@@ -59,7 +73,7 @@ impl EventLane {
             events_max: limits.subscriber_queue_events_max,
             bytes_max: limits.subscriber_queue_bytes_max,
         };
-        let lane = Mutex::new(Lane { queue: EventQueue::new(room), is_closed: false });
+        let lane = Mutex::new(Lane { queue: EventQueue::new(room), from: 0, is_closed: false });
         Self(Arc::new(Shared { lane, wake, patience: limits.slow_consumer_timeout }))
     }
 
@@ -68,10 +82,20 @@ impl EventLane {
         &self.0.wake
     }
 
-    pub(super) fn push(&self, queued: QueuedEvent, cost: usize, now: Instant) -> Pushed {
+    /// From now on it takes events from this place on: its subscriber reads those before it from what
+    /// is kept.
+    pub(super) fn hear_from(&self, place: u64) {
+        self.lane().from = place;
+    }
+
+    pub(super) fn push(&self, queued: QueuedEvent, waits: Waits) -> Pushed {
+        let Waits { place, cost, now } = waits;
         let mut lane = self.lane();
         if lane.is_closed {
             return Pushed::Gone;
+        }
+        if place < lane.from {
+            return Pushed::Kept;
         }
         let was_empty = lane.queue.is_empty();
         let event = queued.event.clone();

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use actix::dev::MessageResponse;
 use actix::prelude::*;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::observe::cast::{Gauge, Presence, Role};
 use crate::observe::ticks::{self, Tick};
@@ -161,6 +162,27 @@ impl<M> Mailbox<M> {
     }
 }
 
+impl<M: Send + 'static> Mailbox<M> {
+    /// The way to a task that is no actor, for so many messages: to be chosen so that there are never
+    /// more.
+    pub fn of_task(messages_max: usize) -> (Self, mpsc::Receiver<M>) {
+        let (sender, receiver) = mpsc::channel(messages_max);
+        (Self(Arc::new(sender)), receiver)
+    }
+}
+
+impl<M: Send + 'static> Takes<M> for mpsc::Sender<M> {
+    fn tell(&self, message: M) {
+        if let Err(TrySendError::Full(_)) = self.try_send(message) {
+            debug_assert!(false, "there is room for all that can come");
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        !self.is_closed()
+    }
+}
+
 /// Handles a message and counts it.
 #[inline]
 pub(super) fn handle<A, M>(actor: &mut A, posted: Posted<M>, ctx: &mut Context<A>) -> A::Result
@@ -310,7 +332,7 @@ impl<M> fmt::Debug for Mailbox<M> {
 }
 
 #[cfg(test)]
-impl<M: Send + 'static> Takes<M> for tokio::sync::mpsc::UnboundedSender<M> {
+impl<M: Send + 'static> Takes<M> for mpsc::UnboundedSender<M> {
     fn tell(&self, message: M) {
         // A test that does not look any more has dropped its end.
         drop(self.send(message));
@@ -324,7 +346,7 @@ impl<M: Send + 'static> Takes<M> for tokio::sync::mpsc::UnboundedSender<M> {
 #[cfg(test)]
 impl<M: Send + 'static> Mailbox<M> {
     /// The way to a test.
-    pub(super) fn of_test(test: tokio::sync::mpsc::UnboundedSender<M>) -> Self {
+    pub(super) fn of_test(test: mpsc::UnboundedSender<M>) -> Self {
         Self(Arc::new(test))
     }
 }

@@ -26,7 +26,8 @@
 //! actor has no address but that.
 //!
 //! The rest are not actors: [`traffic`] is what travels between them, [`credit`] and [`down`] are
-//! a tunnel's outgoing queue, [`lane`] is a subscriber's queue of [`event`]s, [`answering`] puts one answer together, [`alarm`] is the one timer
+//! a tunnel's outgoing queue, [`lane`] is a subscriber's queue of [`event`]s, [`kept`]
+//! what is kept of them, [`answering`] puts one answer together, [`alarm`] is the one timer
 //! of a worker, [`live`] the limits in force, [`worker`] is one of each permanent actor.
 
 pub mod alarm;
@@ -39,6 +40,7 @@ pub mod entry;
 pub mod event;
 pub mod farewell;
 pub mod heartbeat;
+pub mod kept;
 pub mod lane;
 pub mod live;
 pub mod mailbox;

@@ -43,6 +43,7 @@ use super::credit::Credit;
 use super::down::down;
 use super::entry::{Admit, EntryHandle};
 use super::heartbeat::HeartbeatHandle;
+use super::kept::KeptEvents;
 use super::lane::EventLane;
 use super::live::LiveLimits;
 use super::mailbox::Mailbox;
@@ -300,7 +301,12 @@ fn start_buses(
     death: &mpsc::UnboundedSender<&'static str>,
 ) -> Vec<BusHandle> {
     let (limits, window) = (limits.clone(), window.clone());
-    let settings = bus::Settings { limits, deduplicate: false, window };
+    let settings = bus::Settings {
+        limits,
+        deduplicate: false,
+        kept: KeptEvents::new(None, &window.topics),
+        window,
+    };
     let start = |worker| BusHandle::start(WorkerId(worker), &settings, death.clone());
     let buses: Vec<_> = (0..workers).map(start).collect();
     for bus in &buses {

@@ -20,7 +20,7 @@ use crate::tunnel::topic::TopicPattern;
 
 use super::event::Publication;
 use super::farewell::count_panic;
-use super::lane::{EventLane, Pushed, QueuedEvent};
+use super::lane::{EventLane, Pushed, QueuedEvent, Waits};
 use super::mailbox::{Mailbox, Post, Watched, watched};
 use super::now;
 
@@ -235,21 +235,23 @@ impl Topic {
         Deliver { publication, already }: &Deliver,
         to: impl Iterator<Item = (&'m MemberId, &'m EventLane)>,
     ) {
-        let (event, now) = (&publication.event, now());
-        let (cost, mut taken, mut dropped) = (event.cost(), 0, 0);
+        let event = &publication.event;
+        let waits = Waits { place: publication.place(), cost: event.cost(), now: now() };
+        let (mut taken, mut kept, mut dropped) = (0, 0, 0);
         for (member, lane) in to {
             if already.as_ref().is_some_and(|already| !already.is_first(*member)) {
                 continue;
             }
             let queued = QueuedEvent { event: event.clone(), topic: self.counted.clone() };
-            match lane.push(queued, cost, now) {
+            match lane.push(queued, waits) {
                 Pushed::Taken => taken += 1,
+                Pushed::Kept => kept += 1,
                 Pushed::Dropped => dropped += 1,
                 Pushed::Gone => {}
             }
         }
         self.counted.went(taken, dropped);
-        publication.went(taken, dropped);
+        publication.went(taken + kept, dropped);
     }
 
     fn count_subscribers(&self) {

@@ -14,7 +14,7 @@ use super::mistakes::{Mistake, Mistakes};
 use super::shapes::Count;
 use super::units::Span;
 use super::{Config, ConfigError, Environment, Listener};
-use super::{KEY_VARIABLE, keys, listeners, metrics, patterns, services, tls};
+use super::{KEY_VARIABLE, events, keys, listeners, metrics, patterns, services, tls};
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
 use crate::observe::log::access::{AccessLog, Form};
@@ -37,8 +37,9 @@ impl TryFrom<Draft<'_>> for Config {
 
     fn try_from(draft: Draft<'_>) -> Result<Self, ConfigError> {
         let Draft { file, environment, known, mut mistakes, warnings } = draft;
-        let listeners = listeners::used(file.listeners, known, &mut mistakes);
-        let require_caller_key = file.callers.0.require_key.unwrap_or_else(|| {
+        let asks_for_key = file.callers.0.require_key;
+        let listeners = listeners::used(file.listeners, asks_for_key, known, &mut mistakes);
+        let require_caller_key = asks_for_key.unwrap_or_else(|| {
             listeners.iter().any(|listener| listener.callers && !listener.is_loopback())
         });
         let limits = file.limits.0.used(&mut mistakes);
@@ -58,6 +59,7 @@ impl TryFrom<Draft<'_>> for Config {
             keepalive: keepalive(&file.keepalive.0, &mut mistakes),
             drain_grace: file.drain.0.grace.map_or(DRAIN_GRACE, Span::duration),
             deduplicate_events: file.events.0.deduplicate.unwrap_or(false),
+            keep_events: events::kept(&file.events.0, &mut mistakes),
             limits,
             metrics: metrics::used(&file.metrics.0, environment, &mut mistakes),
             log_level: level(file.log.0.level),
@@ -205,6 +207,7 @@ mod tests {
     use crate::config::parse;
     use crate::grpc::affinity::Affinities;
     use crate::tunnel::limits::Limits;
+    use crate::tunnel::topic::history::Keep;
 
     const KEY: &str = "plain-key-with-more-than-32-bytes-0001";
 
@@ -220,7 +223,7 @@ mod tests {
         assert_eq!(config.keepalive, Keepalive::default());
         assert_eq!(config.connection_age, ConnectionAge::default());
         assert_eq!(config.drain_grace, Duration::from_secs(30));
-        assert!(!config.deduplicate_events);
+        assert!(!config.deduplicate_events && config.keep_events.is_none());
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.log_level, LevelFilter::Info);
         assert_eq!(config.access_log, AccessLog::default());
@@ -245,7 +248,7 @@ mod tests {
         "heartbeat": { "interval": "3s", "late_after": "4s", "dead_after": "5s" },
         "keepalive": { "interval": "6s", "timeout": "7s" },
         "drain": { "grace": "0s" },
-        "events": { "deduplicate": true },
+        "events": { "deduplicate": true, "keep_events": 9 },
         "limits": { "calls_max": 8 },
         "log": { "level": "trace", "access": "json", "access_per_second_max": 5 }
     }"#;
@@ -270,6 +273,7 @@ mod tests {
         assert_eq!(config.connection_age, age);
         assert_eq!(config.drain_grace, Duration::ZERO);
         assert!(config.deduplicate_events);
+        assert_eq!(config.keep_events, Some(Keep { events_max: 9, ..events::KEEP }));
         assert_eq!(config.limits, Limits { calls_max: 8, ..Limits::default() });
         assert_eq!(config.log_level, LevelFilter::Trace);
         let access_log = AccessLog { form: Form::Json, lines_per_second_max: 5 };

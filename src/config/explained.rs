@@ -49,6 +49,7 @@ impl Explained {
         for (told, used) in listeners.into_iter().flatten().zip(&self.config.listeners) {
             told["health"] = used.health.into();
             told["reflection"] = used.reflection.into();
+            told["events"] = used.events.into();
         }
         effective
     }

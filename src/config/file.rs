@@ -10,7 +10,7 @@ use super::Listener;
 use super::limits::LimitsFile;
 use super::moment::Moment;
 use super::shapes::{Count, Section};
-use super::units::{Span, more_than_zero};
+use super::units::{Size, Span, more_than_zero};
 use crate::admin::Settings as MetricsSettings;
 use crate::grpc::age::ConnectionAge;
 use crate::grpc::keepalive::Keepalive;
@@ -29,6 +29,9 @@ pub(super) const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
 /// More names than this in one list are a slip, and each is compared with what a program registers.
 pub(super) const PATTERNS_MAX: usize = 1_000;
+
+/// More events of a topic, or topics with events, than this are a slip: they are kept in memory.
+pub(super) const KEPT_MAX: usize = 1_000_000;
 
 /// A list. An item that could not be read is `None`, so that the others keep their places.
 pub(super) type List<T> = Option<Vec<Option<T>>>;
@@ -73,6 +76,9 @@ pub(super) struct ListenerFile {
     /// Callers may ask here which services there are and what they look like (`grpc.reflection`). Left
     /// out, they may where the address is loopback.
     pub(super) reflection: Option<bool>,
+    /// Callers may publish and subscribe to events here (`adit.events.v1`). Left out, they may unless the
+    /// address is not loopback and callers need no key.
+    pub(super) events: Option<bool>,
     #[serde(default)]
     pub(super) tls: Option<Section<TlsFile>>,
 }
@@ -265,13 +271,30 @@ pub(super) struct DrainFile {
     pub(super) grace: Option<Span>,
 }
 
-/// Events that peers publish and subscribe to.
+/// Events that peers and callers publish and subscribe to. None are kept for subscribers that come back
+/// unless `keep_events` or `keep_bytes` says how many; what is kept is kept in memory, until a restart.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct EventsFile {
     /// An event that its publisher sends again under the same `event_id` within five minutes is not
     /// delivered again. Of each worker the last 10000 ids are remembered. Either way it is counted.
     #[schemars(extend("default" = false))]
     pub(super) deduplicate: Option<bool>,
+    /// Events that are kept of each topic, the last ones. Left out, as many as `keep_bytes` has room for,
+    /// or none without that too.
+    #[schemars(range(min = 1, max = KEPT_MAX))]
+    pub(super) keep_events: Option<Count>,
+    /// Bytes of the events that are kept of each topic; a larger event is not kept. Left out, 1MiB where
+    /// there is `keep_events`.
+    #[schemars(transform = more_than_zero)]
+    pub(super) keep_bytes: Option<Size>,
+    /// Topics of which events are kept; when there is one more, the one that was silent longest is
+    /// forgotten. Left out, 1000.
+    #[schemars(range(min = 1, max = KEPT_MAX))]
+    pub(super) keep_topics: Option<Count>,
+    /// Bytes of all events that are kept; when there are more, the topics that were silent longest are
+    /// forgotten. Not under `keep_bytes`. Left out, 64MiB, or `keep_bytes` if that is more.
+    #[schemars(transform = more_than_zero)]
+    pub(super) keep_total_bytes: Option<Size>,
 }
 
 /// The metrics listener: what can be seen of the running gateway, for Prometheus, `adit status` and a

@@ -140,6 +140,9 @@ limits_file! {
     /// Payload of one event; 64MiB at most. A peer gets no frame over `classic_frame_bytes_max`: an event
     /// that would be one is told to it as missed.
     event_bytes_max: Size,
+    /// Calls of `adit.events.v1` open at once, from everybody together: publishers and subscribers. The
+    /// next ends with `inflight_limit`.
+    event_streams_max: Count,
     /// Events that wait for one subscriber; when there are more, the newest is dropped for it.
     subscriber_queue_events_max: Count,
     /// Bytes of those events; an event alone waits whatever its size.
@@ -345,7 +348,7 @@ mod tests {
         "health_watches_max": 29, "reflection_timeout": "30s",
         "bad_keys_per_minute_max": 23, "bad_key_delay": "24s",
         "topics_max": 37, "subscriptions_per_tunnel_max": 38, "topic_bytes_max": "39B",
-        "event_bytes_max": "40B", "subscriber_queue_events_max": 41,
+        "event_bytes_max": "40B", "event_streams_max": 44, "subscriber_queue_events_max": 41,
         "subscriber_queue_bytes_max": "42B", "slow_consumer_timeout": "43s",
         "register_timeout": "18s", "handshake_timeout": "19s", "half_close_timeout": "20s",
         "plain_call_timeout": "21s", "send_stall_timeout": "25s", "message_timeout": "31s", "stream_idle_timeout": "32s", "cancel_timeout": "22s"
@@ -387,6 +390,7 @@ mod tests {
             subscriptions_per_tunnel_max: 38,
             topic_bytes_max: 39,
             event_bytes_max: 40,
+            event_streams_max: 44,
             subscriber_queue_events_max: 41,
             subscriber_queue_bytes_max: 42,
             slow_consumer_timeout: Duration::from_secs(43),

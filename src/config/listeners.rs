@@ -13,9 +13,10 @@ use crate::tls::credentials::Credentials;
 const LISTENERS_MAX: usize = 64;
 
 /// Joins the listeners as written to the listeners as used.
-/// `known` certificates are in use already.
+/// `require_key` is what the file says of callers, `known` certificates are in use already.
 pub(super) fn used(
     written: List<Section<ListenerFile>>,
+    require_key: Option<bool>,
     known: &[Credentials],
     mistakes: &mut Mistakes,
 ) -> Vec<Listener> {
@@ -29,7 +30,8 @@ pub(super) fn used(
     let mut listeners: Vec<(String, Listener)> = Vec::new();
     for (index, listener) in written.into_iter().enumerate() {
         let path = format!("listeners[{index}]");
-        let listener = listener.and_then(|listener| used_one(&path, &listener.0, known, mistakes));
+        let listener = listener
+            .and_then(|listener| used_one(&path, &listener.0, require_key, known, mistakes));
         let Some(listener) = listener else { continue };
         if let Some((other, _)) =
             listeners.iter().find(|(_, other)| overlap(other.address, listener.address))
@@ -47,13 +49,19 @@ pub(super) fn used(
 fn used_one(
     path: &str,
     written: &ListenerFile,
+    require_key: Option<bool>,
     known: &[Credentials],
     mistakes: &mut Mistakes,
 ) -> Option<Listener> {
     let (callers, tunnels) = roles(&format!("{path}.serves"), written.serves.as_deref(), mistakes);
     let tls = written.tls.as_ref();
     let tls = tls.and_then(|tls| tls::used(&format!("{path}.tls"), &tls.0, known, mistakes));
-    for (name, asked) in [("health", written.health), ("reflection", written.reflection)] {
+    let of_callers = [
+        ("health", written.health),
+        ("reflection", written.reflection),
+        ("events", written.events),
+    ];
+    for (name, asked) in of_callers {
         if asked == Some(true) && !callers {
             mistakes
                 .add(format!("{path}.{name}"), "is for callers, whom this listener does not serve");
@@ -69,11 +77,20 @@ fn used_one(
     let address = address.parse::<SocketAddr>();
     let address = address.map_err(|_| "must be an IP address and a port, like \"127.0.0.1:50051\"");
     let address = mistakes.note(&path, address)?;
-    let listener = Listener { address, callers, tunnels, health: false, reflection: false, tls };
+    let is_loopback = address.ip().to_canonical().is_loopback();
     // Names and schemas are nobody's business who is not told to look: reflection is for development.
-    let reflection = written.reflection.unwrap_or(listener.is_loopback());
-    let health = written.health.unwrap_or(true);
-    Some(Listener { health: callers && health, reflection: callers && reflection, ..listener })
+    let reflection = written.reflection.unwrap_or(is_loopback);
+    // Who opened calls to everybody has said nothing of what peers tell each other.
+    let events = written.events.unwrap_or(is_loopback || require_key != Some(false));
+    Some(Listener {
+        address,
+        callers,
+        tunnels,
+        health: callers && written.health.unwrap_or(true),
+        reflection: callers && reflection,
+        events: callers && events,
+        tls,
+    })
 }
 
 /// Whether callers and tunnels are served: both unless the file says which.
@@ -206,7 +223,7 @@ mod tests {
 
     fn read(text: &str) -> (Vec<Listener>, Vec<String>) {
         let mut mistakes = Mistakes::default();
-        let listeners = used(serde_json::from_str(text).unwrap(), &[], &mut mistakes);
+        let listeners = used(serde_json::from_str(text).unwrap(), None, &[], &mut mistakes);
         (listeners, mistakes.into_list().iter().map(ToString::to_string).collect())
     }
 }

@@ -3,6 +3,7 @@
 
 mod draft;
 mod environment;
+mod events;
 mod explained;
 mod file;
 mod json;
@@ -53,6 +54,7 @@ use crate::tls::credentials::Credentials;
 use crate::tunnel::directory::Routing;
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::Patience;
+use crate::tunnel::topic::history::Keep;
 use draft::Draft;
 use mistakes::Mistakes;
 
@@ -89,6 +91,8 @@ pub struct Config {
     pub drain_grace: Duration,
     /// Events that come twice are delivered once.
     pub deduplicate_events: bool,
+    /// Events that are kept for who comes back, if any are.
+    pub keep_events: Option<Keep>,
     /// How much of everything it holds.
     pub limits: Limits,
     /// Where it can be watched.
@@ -117,6 +121,8 @@ pub struct Listener {
     pub health: bool,
     /// Callers may ask here which services there are and what they look like.
     pub reflection: bool,
+    /// Callers may publish and subscribe here.
+    pub events: bool,
     /// What it shows and asks for, if it speaks TLS.
     pub tls: Option<Credentials>,
 }
@@ -259,7 +265,8 @@ impl Config {
             ("callers.connection_age", self.connection_age == next.connection_age),
             ("heartbeat", self.heartbeat == next.heartbeat),
             ("keepalive", self.keepalive == next.keepalive),
-            ("events", self.deduplicate_events == next.deduplicate_events),
+            ("events.deduplicate", self.deduplicate_events == next.deduplicate_events),
+            ("events.keep", self.keep_events == next.keep_events),
             ("metrics", self.metrics == next.metrics),
         ];
         parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect()
@@ -290,7 +297,15 @@ impl Listener {
 impl Default for Listener {
     fn default() -> Self {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
-        Self { address, callers: true, tunnels: true, health: true, reflection: true, tls: None }
+        Self {
+            address,
+            callers: true,
+            tunnels: true,
+            health: true,
+            reflection: true,
+            events: true,
+            tls: None,
+        }
     }
 }
 

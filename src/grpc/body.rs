@@ -1,6 +1,7 @@
 //! An h2 stream in the shape of an HTTP body, so that generated services run on it unchanged.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -51,37 +52,76 @@ impl Body for RequestBody {
     }
 }
 
+/// Why an answer was not sent to its end.
+#[derive(Debug)]
+pub enum Unsent {
+    /// The caller is gone, or its connection broke.
+    Gone(h2::Error),
+    /// The caller takes nothing.
+    Stalled,
+}
+
 /// Lets a generated service answer one request. A caller that takes nothing of the answer for
 /// `send_stall_timeout` is given up.
 ///
 /// # Errors
 ///
-/// When the caller is gone or its connection broke.
+/// When the caller is gone, or does not read.
 pub async fn serve<S, B>(
-    mut service: S,
+    service: S,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    respond: SendResponse<Bytes>,
     slot: &mut StreamSlot,
     send_stall_timeout: Duration,
-) -> Result<(), h2::Error>
+) -> Result<(), Unsent>
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes> + Unpin,
 {
-    let request = request.map(|stream| RequestBody { stream, data_done: false });
-    let Ok(response) = service.call(request).await;
+    let response = call(service, request).await;
+    let sent = answer(response, respond, slot, send_stall_timeout).await;
+    if matches!(sent, Err(Unsent::Stalled)) {
+        limits::hit(Limit::SendStallTimeout);
+    }
+    sent
+}
+
+/// What a generated service answers to one request.
+pub async fn call<S, B>(mut service: S, request: Request<RecvStream>) -> Response<B>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+{
+    let Ok(response) =
+        service.call(request.map(|stream| RequestBody { stream, data_done: false })).await;
+    response
+}
+
+/// Sends an answer. A caller that takes nothing of it for `patience` is given up.
+///
+/// # Errors
+///
+/// When the caller is gone, or does not read.
+pub async fn answer<B>(
+    response: Response<B>,
+    mut respond: SendResponse<Bytes>,
+    slot: &mut StreamSlot,
+    patience: Duration,
+) -> Result<(), Unsent>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let (head, body) = response.into_parts();
     let bodiless = body.is_end_stream();
     let mut stream = respond.send_response(Response::from_parts(head, ()), bodiless)?;
     slot.answered();
-    if bodiless { Ok(()) } else { send_body(body, &mut stream, send_stall_timeout).await }
+    if bodiless { Ok(()) } else { send_body(body, &mut stream, patience).await }
 }
 
 async fn send_body<B>(
     mut body: B,
     stream: &mut SendStream<Bytes>,
-    send_stall_timeout: Duration,
-) -> Result<(), h2::Error>
+    patience: Duration,
+) -> Result<(), Unsent>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -91,29 +131,28 @@ where
             return Ok(());
         };
         match frame.into_data() {
-            Ok(data) => send(stream, data, send_stall_timeout).await?,
+            Ok(data) => send(stream, data, patience).await?,
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
-                    return stream.send_trailers(trailers);
+                    return Ok(stream.send_trailers(trailers)?);
                 }
             }
         }
     }
-    stream.send_data(Bytes::new(), true)
+    Ok(stream.send_data(Bytes::new(), true)?)
 }
 
 async fn send(
     stream: &mut SendStream<Bytes>,
     mut data: Bytes,
-    send_stall_timeout: Duration,
-) -> Result<(), h2::Error> {
+    patience: Duration,
+) -> Result<(), Unsent> {
     while !data.is_empty() {
-        let allowed = tokio::time::timeout(send_stall_timeout, capacity(stream, data.len())).await;
+        let allowed = tokio::time::timeout(patience, capacity(stream, data.len())).await;
         let Ok(allowed) = allowed else {
             count(Count::SendStalled);
-            limits::hit(Limit::SendStallTimeout);
             stream.send_reset(Reason::CANCEL);
-            return Err(Reason::CANCEL.into());
+            return Err(Unsent::Stalled);
         };
         stream.send_data(data.split_to(allowed?.min(data.len())), false)?;
     }
@@ -134,4 +173,19 @@ where
         Poll::Pending => Pin::new(&mut *body).poll_frame(cx).map(Ok),
     })
     .await
+}
+
+impl From<h2::Error> for Unsent {
+    fn from(error: h2::Error) -> Self {
+        Self::Gone(error)
+    }
+}
+
+impl fmt::Display for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone(error) => error.fmt(f),
+            Self::Stalled => f.write_str("the caller takes nothing"),
+        }
+    }
 }

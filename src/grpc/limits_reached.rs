@@ -83,7 +83,7 @@ pub(super) fn by_event_refusal(why: EventRefusal) -> Option<Limit> {
         | EventRefusal::BadId { .. }
         | EventRefusal::NotText
         | EventRefusal::OutOfScope
-        | EventRefusal::SubscriptionsPerTunnel { .. }
+        | EventRefusal::Subscriptions { .. }
         | EventRefusal::Topics { .. }
         | EventRefusal::MetadataTooLarge
         | EventRefusal::NoneHadRoom

@@ -8,7 +8,8 @@
 //!   asked for, [`peer_call`] the calls that it makes itself
 //! - [`conversation`]: what both kinds of callers have in common
 //! - [`own`]: the gateway's own services, generated, on [`body`]: [`register`], [`health`],
-//!   [`reflection`]; [`asker`]: what their callers may hear of
+//!   [`reflection`], `events`; [`asker`]: what their callers may hear of
+//! - `publishing`: what may be published, over a tunnel or without one
 //! - `call_record`: what is counted and logged of each call; `request_id` names it
 //! - [`refused_key`]: what a wrong key costs; [`revocation`]: a key that is good no more
 //! - [`stream`], [`framing`], [`metadata`], [`timeout`], [`compression`]: gRPC over HTTP/2
@@ -27,6 +28,7 @@ pub mod decode;
 pub mod door;
 pub mod early_cancels;
 pub mod encode;
+mod events;
 pub mod features;
 pub mod forward;
 pub mod framing;
@@ -39,6 +41,7 @@ pub mod metadata;
 pub mod own;
 mod peer_answer;
 pub mod peer_call;
+mod publishing;
 pub mod reflection;
 pub mod refused_key;
 pub mod register;

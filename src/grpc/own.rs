@@ -9,8 +9,10 @@ use http::Request;
 
 use super::answer::http_status;
 use super::asker::Asker;
-use super::body;
+use super::body::{self, Unsent};
+use super::events;
 use super::health::Health;
+use super::own_proto::events::event_service_server;
 use super::own_proto::health::health_server;
 use super::own_proto::reflection::server_reflection_server as reflection_server;
 use super::own_proto::reflection_alpha::server_reflection_server as reflection_alpha_server;
@@ -27,10 +29,12 @@ pub enum Own {
     Register,
     /// How services fare.
     Health,
-    /// Which services there are and what they look like. Whether health is among them.
-    Reflection(bool),
+    /// Which services there are and what they look like.
+    Reflection,
     /// The same under its first name.
-    ReflectionAlpha(bool),
+    ReflectionAlpha,
+    /// What is published, and for whom.
+    Events,
 }
 
 /// Whose request this is, if it is for a service of the gateway's own that is served here.
@@ -41,10 +45,9 @@ pub fn find(path: &str, roles: Roles) -> Option<Own> {
     let (service, _method) = path.strip_prefix('/')?.split_once('/')?;
     match service {
         health_server::SERVICE_NAME if roles.health => Some(Own::Health),
-        reflection_server::SERVICE_NAME if roles.reflection => Some(Own::Reflection(roles.health)),
-        reflection_alpha_server::SERVICE_NAME if roles.reflection => {
-            Some(Own::ReflectionAlpha(roles.health))
-        }
+        reflection_server::SERVICE_NAME if roles.reflection => Some(Own::Reflection),
+        reflection_alpha_server::SERVICE_NAME if roles.reflection => Some(Own::ReflectionAlpha),
+        event_service_server::SERVICE_NAME if roles.events => Some(Own::Events),
         _ => None,
     }
 }
@@ -77,7 +80,7 @@ async fn answer(
     slot: &mut StreamSlot,
     shared: &Shared,
     wire: &Wire,
-) -> Result<(), h2::Error> {
+) -> Result<(), Unsent> {
     let limits = &wire.worker.tunnels.limits;
     let stall = limits.now().send_stall_timeout;
     let asker = async |headers| Asker::of(headers, shared, wire).await;
@@ -96,15 +99,19 @@ async fn answer(
             let health = Health::new(wire, asker(request.headers()).await);
             body::serve(health.service(), request, respond, slot, stall).await
         }
-        Own::Reflection(health) => {
+        Own::Reflection => {
             let asker = asker(request.headers()).await;
-            let reflection = Reflection::new(wire, shared, asker, health);
+            let reflection = Reflection::new(wire, shared, asker);
             body::serve(reflection.service(), request, respond, slot, stall).await
         }
-        Own::ReflectionAlpha(health) => {
+        Own::ReflectionAlpha => {
             let asker = asker(request.headers()).await;
-            let reflection = Reflection::new(wire, shared, asker, health);
+            let reflection = Reflection::new(wire, shared, asker);
             body::serve(reflection.alpha_service(), request, respond, slot, stall).await
+        }
+        Own::Events => {
+            let asker = asker(request.headers()).await;
+            events::serve(request, respond, slot, asker, shared, wire).await
         }
     }
 }
@@ -115,16 +122,18 @@ mod tests {
 
     #[test]
     fn a_path_is_the_gateways_own_only_where_it_is_served() {
-        let none = Roles { callers: true, tunnels: false, health: false, reflection: false };
-        let all = Roles { callers: true, tunnels: true, health: true, reflection: true };
+        let none = Roles { callers: true, ..Roles::default() };
+        let all =
+            Roles { callers: true, tunnels: true, health: true, reflection: true, events: true };
         for (path, own) in [
             ("/registry.RegistryService/Register", Own::Register),
             ("/grpc.health.v1.Health/Check", Own::Health),
             ("/grpc.health.v1.Health/NoSuchMethod", Own::Health),
-            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Own::Reflection(true)),
+            ("/adit.events.v1.EventService/Publish", Own::Events),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Own::Reflection),
             (
                 "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-                Own::ReflectionAlpha(true),
+                Own::ReflectionAlpha,
             ),
         ] {
             assert_eq!(find(path, all), Some(own));

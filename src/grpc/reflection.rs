@@ -29,6 +29,7 @@ use crate::tunnel::failure::Failure;
 use crate::tunnel::id::ServiceName;
 
 use super::asker::Asker;
+use super::own_proto::events::event_service_server;
 use super::own_proto::health::health_server;
 use super::own_proto::reflection::server_reflection_request::MessageRequest;
 use super::own_proto::reflection::server_reflection_response::MessageResponse;
@@ -41,7 +42,7 @@ use super::own_proto::reflection::{
 };
 use super::own_proto::reflection_alpha::server_reflection_server as v1alpha;
 use super::status;
-use super::wire::{Phase, Shared, Wire};
+use super::wire::{Phase, Roles, Shared, Wire};
 use inquiry::Heard;
 
 /// Names in one list; so many fit in a message by far, and a person reads fewer.
@@ -67,8 +68,8 @@ struct Sources {
     limits: LiveLimits,
     /// What the caller's connection holds of answers that it has not taken.
     unread: Allowance,
-    /// Health is served beside this.
-    health: bool,
+    /// What is served beside this.
+    roles: Roles,
 }
 
 /// The two names of the service, which a server may know one or both of.
@@ -81,12 +82,12 @@ enum Version {
 type Answers = BoxStream<'static, Result<ServerReflectionResponse, Status>>;
 
 impl Reflection {
-    /// Answers one caller. `health` if that is served beside this.
-    pub fn new(wire: &Wire, shared: &Shared, asker: Asker, health: bool) -> Self {
+    /// Answers one caller.
+    pub fn new(wire: &Wire, shared: &Shared, asker: Asker) -> Self {
         let registry = wire.worker.tunnels.registry.clone();
         let (entry, limits) = (wire.worker.entry.clone(), wire.worker.tunnels.limits.clone());
         let (unread, asker) = (shared.unread.clone(), Arc::new(asker));
-        let sources = Sources { asker, registry, entry, limits, unread, health };
+        let sources = Sources { asker, registry, entry, limits, unread, roles: shared.roles };
         Self { sources, phase: wire.phase.clone() }
     }
 
@@ -232,7 +233,9 @@ impl Sources {
     /// Everything that the caller can call here now.
     async fn list(&self, admits: Admits) -> MessageResponse {
         let own = [v1::SERVICE_NAME, v1alpha::SERVICE_NAME];
-        let own = own.into_iter().chain(self.health.then_some(health_server::SERVICE_NAME));
+        let Roles { health, events, .. } = self.roles;
+        let own = own.into_iter().chain(health.then_some(health_server::SERVICE_NAME));
+        let own = own.chain(events.then_some(event_service_server::SERVICE_NAME));
         let Some(served) = self.registry.served(admits, LISTED_MAX).await else {
             let text = format!("there are more than {LISTED_MAX} services");
             return error(Code::RESOURCE_EXHAUSTED, &text);

@@ -5,6 +5,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use crate::observe::calls::STATUSES;
 use crate::tunnel::admission::Rejection;
 use crate::tunnel::code::Code;
 use crate::tunnel::ending::TunnelEnd;
@@ -20,6 +21,9 @@ pub(super) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(super) const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
+/// The reason of what is no event or no topic.
+const BAD_EVENT: &str = "bad_event";
 
 /// How long a caller that retries should wait after an overload (gRFC A6): long enough that a
 /// burst has passed, short against a person's patience.
@@ -118,30 +122,63 @@ pub fn of_disconnect(end: &TunnelEnd) -> &'static str {
     }
 }
 
-/// The code and the reason of what is refused of events, as peers are told them in frames: another
-/// closed set.
-fn of_event_refusal(why: &EventRefusal) -> (&'static str, &'static str) {
+/// The code and the reason of what is refused of events: another closed set.
+fn of_event_refusal(why: &EventRefusal) -> (Code, &'static str) {
     match why {
         EventRefusal::BadTopic(BadTopic::Reserved) | EventRefusal::OutOfScope => {
-            ("PERMISSION_DENIED", "scope")
+            (Code::PERMISSION_DENIED, "scope")
         }
         EventRefusal::BadTopic(_) | EventRefusal::BadId { .. } | EventRefusal::NotText => {
-            ("INVALID_ARGUMENT", "bad_event")
+            (Code::INVALID_ARGUMENT, BAD_EVENT)
         }
-        EventRefusal::SubscriptionsPerTunnel { .. } | EventRefusal::Topics { .. } => {
-            ("RESOURCE_EXHAUSTED", "topic_limit")
+        EventRefusal::Subscriptions { .. } | EventRefusal::Topics { .. } => {
+            (Code::RESOURCE_EXHAUSTED, "topic_limit")
         }
-        EventRefusal::TooLarge { .. } => ("RESOURCE_EXHAUSTED", "message_too_large"),
-        EventRefusal::MetadataTooLarge => ("RESOURCE_EXHAUSTED", "metadata_too_large"),
-        EventRefusal::NoRoom | EventRefusal::NoneHadRoom => ("RESOURCE_EXHAUSTED", "queue_full"),
-        EventRefusal::Lost => ("INTERNAL", "panic"),
+        EventRefusal::TooLarge { .. } => (Code::RESOURCE_EXHAUSTED, "message_too_large"),
+        EventRefusal::MetadataTooLarge => (Code::RESOURCE_EXHAUSTED, "metadata_too_large"),
+        EventRefusal::NoRoom | EventRefusal::NoneHadRoom => {
+            (Code::RESOURCE_EXHAUSTED, "queue_full")
+        }
+        EventRefusal::Lost => (Code::INTERNAL, "panic"),
     }
 }
 
 /// What a peer is told of an event or a subscription that is refused.
 pub fn event_refusal(why: &EventRefusal, topic: &str) -> String {
     let (code, reason) = of_event_refusal(why);
-    format!("{code} {reason}: topic \"{topic}\": {why}")
+    format!("{} {reason}: {}", name_of(code), event_told(why, topic))
+}
+
+/// What a caller is told of the same.
+pub fn event_status(why: &EventRefusal, topic: &str) -> Status {
+    let (code, reason) = of_event_refusal(why);
+    own_status(code, reason, event_told(why, topic))
+}
+
+/// A code by its name, as statuses are counted.
+fn name_of(code: Code) -> &'static str {
+    let place = usize::try_from(code.number()).ok();
+    place.and_then(|place| STATUSES.get(place)).map_or("UNKNOWN", |name| *name)
+}
+
+fn event_told(why: &EventRefusal, topic: &str) -> String {
+    format!("topic \"{topic}\": {why}")
+}
+
+/// What a caller sent as an event is none.
+pub fn bad_event(message: String) -> Status {
+    own_status(Code::INVALID_ARGUMENT, BAD_EVENT, message)
+}
+
+/// The caller sent more at once than an event can be.
+pub fn event_message_too_large(message: &str) -> Status {
+    own_status(Code::RESOURCE_EXHAUSTED, "message_too_large", message.to_owned())
+}
+
+/// A status of a service of the gateway's own.
+fn own_status(code: Code, reason: &'static str, message: String) -> Status {
+    let reason = HeaderMap::from_iter([(REASON, HeaderValue::from_static(reason))]);
+    Status::with_metadata(code.number().into(), message, MetadataMap::from_headers(reason))
 }
 
 fn of_rejection(rejection: &Rejection) -> (Code, &'static str) {
@@ -215,7 +252,7 @@ pub fn put_status(trailers: &mut HeaderMap, code: Code, message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::calls::{REASONS, STATUSES};
+    use crate::observe::calls::REASONS;
     use std::collections::BTreeSet;
 
     #[test]
@@ -277,7 +314,7 @@ mod tests {
             (EventRefusal::BadId { max }, "INVALID_ARGUMENT bad_event"),
             (EventRefusal::NotText, "INVALID_ARGUMENT bad_event"),
             (EventRefusal::OutOfScope, "PERMISSION_DENIED scope"),
-            (EventRefusal::SubscriptionsPerTunnel { max }, "RESOURCE_EXHAUSTED topic_limit"),
+            (EventRefusal::Subscriptions { max }, "RESOURCE_EXHAUSTED topic_limit"),
             (EventRefusal::Topics { max }, "RESOURCE_EXHAUSTED topic_limit"),
             (EventRefusal::TooLarge { max }, "RESOURCE_EXHAUSTED message_too_large"),
             (EventRefusal::MetadataTooLarge, "RESOURCE_EXHAUSTED metadata_too_large"),

@@ -1,7 +1,7 @@
 //! What the wire of one worker knows of the rest of the gateway, and the streams of a connection of
 //! each other.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,7 @@ use crate::auth::certificate::CertificateNames;
 use crate::auth::guesses::Guesses;
 use crate::observe::calls::CallCounter;
 use crate::tunnel::allowance::Allowance;
+use crate::tunnel::id::MemberId;
 use crate::tunnel::limits::Limits;
 
 use super::affinity::Affinities;
@@ -50,12 +51,14 @@ pub struct Wire {
     pub gathering: Allowance,
     /// Health watches of the whole gateway.
     pub watches: Allowance,
+    /// Publishers and subscribers without a tunnel, of the whole gateway.
+    pub event_streams: Allowance,
     /// What the gateway is doing.
     pub phase: watch::Receiver<Phase>,
 }
 
 /// What a listener serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub struct Roles {
     /// Calls.
@@ -66,6 +69,8 @@ pub struct Roles {
     pub health: bool,
     /// Questions of callers about which services there are and what they look like.
     pub reflection: bool,
+    /// Events of callers, and for them.
+    pub events: bool,
 }
 
 /// What the gateway is doing.
@@ -101,6 +106,7 @@ pub struct Shared {
     pub round_trips: RoundTrips,
     /// The other end answers no ping.
     pub dead: Cell<bool>,
+    publisher: OnceCell<MemberId>,
     tunnel_wanted: Notify,
     streams: Cell<usize>,
     /// As many streams as may be counted at once.
@@ -142,11 +148,17 @@ impl Shared {
             early_cancels: EarlyCancels::new(limits),
             round_trips: RoundTrips::default(),
             dead: Cell::new(false),
+            publisher: OnceCell::new(),
             tunnel_wanted: Notify::new(),
             streams: Cell::new(0),
             streams_max: STREAMS_OVERLAP * limits.streams_per_connection_max,
             tunnels: Cell::new(0),
         }
+    }
+
+    /// The other end as the publisher of what its calls publish.
+    pub fn publisher(&self) -> MemberId {
+        *self.publisher.get_or_init(MemberId::random)
     }
 
     /// Waits until a stream has become a tunnel.
@@ -248,7 +260,7 @@ mod tests {
     fn connection(early_cancels_burst: usize) -> Rc<Shared> {
         let limits =
             Limits { early_cancels_burst, early_cancels_per_second: 1, ..Limits::default() };
-        let roles = Roles { callers: true, tunnels: true, health: false, reflection: false };
+        let roles = Roles::default();
         Rc::new(Shared::new(
             ([127, 0, 0, 1], 1).into(),
             roles,

@@ -46,6 +46,7 @@ limits! {
     SubscriptionsPerTunnelMax = "subscriptions_per_tunnel_max",
     TopicBytesMax = "topic_bytes_max",
     EventBytesMax = "event_bytes_max",
+    EventStreamsMax = "event_streams_max",
     SlowConsumerTimeout = "slow_consumer_timeout",
     RegisterTimeout = "register_timeout",
     HandshakeTimeout = "handshake_timeout",

@@ -31,6 +31,8 @@ pub enum Count {
     FrameUndecodable,
     /// Frames that broke a rule of the tunnel.
     FrameRejected,
+    /// Events and subscriptions of callers that were refused.
+    EventRefused,
     /// Answers to a call that is over or never was.
     FrameLate,
     /// Ids that a peer made up for itself.
@@ -94,6 +96,7 @@ const COUNTS: &[(Count, &str)] = &[
     (Count::FrameUnknown, "frames_unknown"),
     (Count::FrameUndecodable, "frames_undecodable"),
     (Count::FrameRejected, "frames_rejected"),
+    (Count::EventRefused, "events_refused"),
     (Count::FrameLate, "late_frames"),
     (Count::IdentityIgnored, "identities_ignored"),
     (Count::MetadataDropped, "metadata_dropped"),

@@ -16,6 +16,10 @@ pub struct Topics {
     published: [AtomicU64; PUBLISHED.len()],
     duplicates: AtomicU64,
     slow_consumers: AtomicU64,
+    streams: AtomicUsize,
+    kept_events: AtomicUsize,
+    kept_bytes: AtomicUsize,
+    replayed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +87,10 @@ pub struct SubscriberCount {
     id: u128,
 }
 
+/// A publisher or a subscriber without a tunnel, counted until this is dropped.
+#[derive(Debug)]
+pub struct StreamCount(Arc<Topics>);
+
 /// All topics together, since the start of the gateway. A pattern that is listened to on several
 /// workers is a topic of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,8 +107,16 @@ pub struct TopicTotals {
     pub subscribers: u64,
     /// Topics now.
     pub topics: u64,
-    /// Tunnels that were closed because they did not take their events.
+    /// Tunnels and streams that were closed because they did not take their events.
     pub slow_consumers: u64,
+    /// Publishers and subscribers without a tunnel, now.
+    pub streams: u64,
+    /// Events that are kept for who comes back.
+    pub kept_events: u64,
+    /// Bytes of them.
+    pub kept_bytes: u64,
+    /// Events that came to who came back, each counted once for each.
+    pub replayed: u64,
 }
 
 /// One topic on one worker.
@@ -142,6 +158,12 @@ impl Topics {
         SubscriberCount { topics: self.clone(), id }
     }
 
+    /// A publisher or a subscriber without a tunnel is here.
+    pub fn stream(self: &Arc<Self>) -> StreamCount {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        StreamCount(self.clone())
+    }
+
     /// An event was published.
     pub fn published(&self, how: Publishing) {
         self.published[how as usize].fetch_add(1, Ordering::Relaxed);
@@ -155,6 +177,17 @@ impl Topics {
     /// A tunnel was closed because it did not take its events.
     pub fn slow_consumer(&self) {
         self.slow_consumers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many events are kept, of so many bytes.
+    pub fn keeps(&self, events: usize, bytes: usize) {
+        self.kept_events.store(events, Ordering::Relaxed);
+        self.kept_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// So many events were read by somebody who came back.
+    pub fn replays(&self, events: usize) {
+        add(&self.replayed, events as u64);
     }
 
     // === What is seen ===
@@ -192,6 +225,10 @@ impl Topics {
             subscribers,
             topics,
             slow_consumers: load(&self.slow_consumers),
+            streams: self.streams.load(Ordering::Relaxed) as u64,
+            kept_events: self.kept_events.load(Ordering::Relaxed) as u64,
+            kept_bytes: self.kept_bytes.load(Ordering::Relaxed) as u64,
+            replayed: load(&self.replayed),
         }
     }
 
@@ -306,6 +343,12 @@ impl SubscriberCount {
 impl Drop for SubscriberCount {
     fn drop(&mut self) {
         self.topics.table().listening.remove(&self.id);
+    }
+}
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

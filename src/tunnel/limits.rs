@@ -78,6 +78,8 @@ pub struct Limits {
     pub topic_bytes_max: usize,
     /// Bytes of what is published at once.
     pub event_bytes_max: usize,
+    /// Publishers and subscribers without a tunnel, of everybody together.
+    pub event_streams_max: usize,
     /// Events that wait for one subscriber; past this the newest is dropped for it.
     pub subscriber_queue_events_max: usize,
     /// Bytes of them. An empty queue admits any legal event.
@@ -144,6 +146,7 @@ impl Default for Limits {
             subscriptions_per_tunnel_max: 256,
             topic_bytes_max: 255,
             event_bytes_max: MIB,
+            event_streams_max: 1_000,
             subscriber_queue_events_max: 1_024,
             subscriber_queue_bytes_max: 8 * MIB,
             slow_consumer_timeout: Duration::from_mins(1),

@@ -153,7 +153,7 @@ async fn what_a_key_does_not_allow_is_refused_by_name_and_the_tunnel_lives() {
     let gateway = Gateway::with(scoped(scopes));
     let mut peer = scoped_peer(&gateway).await;
     let refused = |topic: &str| {
-        format!("PERMISSION_DENIED scope: topic \"{topic}\": the api_key does not allow this topic")
+        format!("PERMISSION_DENIED scope: topic \"{topic}\": the key does not allow this topic")
     };
     for wider in ["orders.#", "#", "*.eu", "users", "orders"] {
         peer.subscribe(&[wider]).await;
@@ -184,8 +184,7 @@ async fn a_key_that_comes_to_allow_less_ends_subscriptions_and_later_events() {
     heard_by(&mut acked(&gateway).await, "users", 1).await;
     peer.event().await;
     gateway.reload(scoped(json!({ "publish": ["users"], "subscribe": ["users"] }))).await;
-    let refused =
-        "PERMISSION_DENIED scope: topic \"orders.*\": the api_key does not allow this topic";
+    let refused = "PERMISSION_DENIED scope: topic \"orders.*\": the key does not allow this topic";
     assert_eq!(peer.refusal().await, refused);
     peer.publish("orders.eu", "e-1", "").await;
     assert!(peer.refusal().await.starts_with("PERMISSION_DENIED scope: topic \"orders.eu\""));
@@ -267,7 +266,7 @@ async fn one_subscription_more_than_allowed_or_one_topic_is_refused_by_name() {
     one.subscribe(&topics).await;
     assert_eq!(
         one.refusal().await,
-        "RESOURCE_EXHAUSTED topic_limit: topic \"t256\": a tunnel has 256 subscriptions at most"
+        "RESOURCE_EXHAUSTED topic_limit: topic \"t256\": a subscriber has 256 subscriptions at most"
     );
     heard_by(&mut acked(&gateway).await, "t255", 1).await;
     let more: Vec<String> = (0..45).map(|number| format!("more{number}")).collect();

@@ -2,21 +2,28 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::actors::event::Publication;
+use crate::actors::event::{Event, Publication};
+use crate::actors::kept::KeptEvents;
 use crate::actors::lane::EventLane;
 use crate::actors::live::LiveLimits;
 use crate::actors::mailbox::{Mailbox, Post};
 use crate::observe::window::Window;
 use crate::tunnel::id::{MemberId, WorkerId};
 use crate::tunnel::topic::TopicPattern;
+use crate::tunnel::topic::history::{Cursor, Read, Resumption};
 
-use super::{Bus, LeaveBus, MeetBuses, Narrow, Publish, Subscribe, SubscriptionEnded, Unsubscribe};
+use super::{
+    Bus, LeaveBus, MeetBuses, Narrow, Publish, Settle, Subscribe, SubscriptionEnded, Unsubscribe,
+};
 
 /// A bus as everyone else sees it.
 #[derive(Clone, Debug)]
-pub struct BusHandle(pub(super) Post<Bus>);
+pub struct BusHandle {
+    pub(super) post: Post<Bus>,
+    kept: KeptEvents,
+}
 
 /// What every bus is started with.
 #[derive(Clone, Debug)]
@@ -25,6 +32,8 @@ pub struct Settings {
     pub limits: LiveLimits,
     /// Events that come twice are delivered once.
     pub deduplicate: bool,
+    /// What is kept, of all workers.
+    pub kept: KeptEvents,
     /// Where everything is counted.
     pub window: Window,
 }
@@ -45,18 +54,18 @@ impl BusHandle {
         settings: &Settings,
         died: mpsc::UnboundedSender<&'static str>,
     ) -> Self {
-        Self(Post::start(Bus::new(worker, settings, died)))
+        Self { post: Post::start(Bus::new(worker, settings, died)), kept: settings.kept.clone() }
     }
 
     /// Introduces all buses, in the order of their workers, before anybody listens.
     pub fn meet(&self, buses: Vec<Self>) {
-        self.0.tell(MeetBuses(buses));
+        self.post.tell(MeetBuses(buses));
     }
 
     /// Publishes something on this worker. What one member publishes under one name reaches each
     /// subscriber in the same order.
     pub fn publish(&self, publication: Publication) {
-        self.0.tell(Publish(Arc::new(publication)));
+        self.post.tell(Publish(Arc::new(publication)));
     }
 
     /// Somebody on this worker may listen. Its events come by the lane; `ended` hears of each
@@ -72,7 +81,7 @@ impl BusHandle {
 
     #[cfg(test)]
     pub(crate) fn crash(&self) {
-        self.0.tell(crate::actors::testing::Crash);
+        self.post.tell(crate::actors::testing::Crash);
     }
 }
 
@@ -80,23 +89,45 @@ impl Membership {
     /// Listens to a topic. Twice is the same as once.
     pub fn subscribe(&self, pattern: TopicPattern) {
         let (member, lane, ended) = (self.member, self.lane.clone(), self.ended.clone());
-        self.bus.0.tell(Subscribe { member, pattern, lane, ended });
+        self.bus.post.tell(Subscribe { member, pattern, lane, ended });
     }
 
     /// Listens to it no more.
     pub fn unsubscribe(&self, pattern: TopicPattern) {
-        self.bus.0.tell(Unsubscribe { member: self.member, pattern });
+        self.bus.post.tell(Unsubscribe { member: self.member, pattern });
+    }
+
+    /// Waits until what it listens to is known to every worker: what is published from then on, comes.
+    /// What is refused has been told before.
+    pub async fn settled(&self) {
+        let (settling, settled) = oneshot::channel();
+        self.bus.post.tell(Settle(Arc::new(settling)));
+        // It is dropped and never sent.
+        let _ = settled.await;
+    }
+
+    /// Begins to read what is kept of these topics, after the events with these ids; its lane takes
+    /// nothing until all of that is read. To be done before it listens.
+    pub fn resume(&self, patterns: &[TopicPattern], ids: &[String]) -> Resumption {
+        self.lane.hear_from(u64::MAX);
+        self.bus.kept.resume(patterns, ids)
+    }
+
+    /// Reads on in what is kept, once what it listens to has [settled](Self::settled). After the end
+    /// events come by the lane.
+    pub fn read_kept(&self, patterns: &[TopicPattern], cursor: &mut Cursor) -> Read<Arc<Event>> {
+        self.bus.kept.read(patterns, cursor, &self.lane)
     }
 
     /// May listen to what `keep` says, and to nothing else: the other subscriptions end.
     pub fn narrow(&self, keep: impl Fn(&TopicPattern) -> bool + Send + 'static) {
-        self.bus.0.tell(Narrow { member: self.member, keep: Box::new(keep) });
+        self.bus.post.tell(Narrow { member: self.member, keep: Box::new(keep) });
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
         self.lane.close();
-        self.bus.0.tell(LeaveBus { member: self.member });
+        self.bus.post.tell(LeaveBus { member: self.member });
     }
 }

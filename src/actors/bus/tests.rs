@@ -224,7 +224,7 @@ async fn one_subscription_or_one_topic_too_many_is_refused_and_named() {
     for pattern in ["a", "b", "c"] {
         one.subscribe(pattern);
     }
-    let why = EventRefusal::SubscriptionsPerTunnel { max: 2 };
+    let why = EventRefusal::Subscriptions { max: 2 };
     assert_eq!(one.refused().await, ("c".to_owned(), why));
     settle().await;
     for pattern in ["d", "e"] {
@@ -257,10 +257,10 @@ async fn a_topic_that_breaks_ends_its_subscriptions_which_may_begin_again() {
     let mut listener = Listener::new(&stage, 0);
     listener.subscribe("a");
     settle().await;
-    stage.buses[0].0.tell(TopicLost { pattern: pattern("a"), number: 99 });
+    stage.buses[0].post.tell(TopicLost { pattern: pattern("a"), number: 99 });
     settle().await;
     assert!(listener.ended.try_recv().is_err(), "of another topic");
-    stage.buses[0].0.tell(TopicLost { pattern: pattern("a"), number: 1 });
+    stage.buses[0].post.tell(TopicLost { pattern: pattern("a"), number: 1 });
     assert_eq!(listener.refused().await, ("a".to_owned(), EventRefusal::Lost));
     let mut publisher = Publisher::new(&stage, 1);
     publisher.publish("a");
@@ -300,7 +300,8 @@ async fn an_event_that_comes_twice_is_counted_and_delivered_once_if_that_is_aske
     let stage = Stage::new();
     for (deduplicate, delivered) in [(false, 2), (true, 1)] {
         let (limits, window) = (stage.limits.clone(), stage.window.clone());
-        let settings = Settings { limits, deduplicate, window };
+        let kept = KeptEvents::new(None, &window.topics);
+        let settings = Settings { limits, deduplicate, kept, window };
         let (died, _died) = mpsc::unbounded_channel();
         let bus = BusHandle::start(WorkerId(0), &settings, died);
         let listener = Listener::at(&bus, &stage.limits.now());

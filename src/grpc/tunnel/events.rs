@@ -1,25 +1,21 @@
 //! What a peer publishes, and the topics that it listens to.
 
-use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::actors::bus::Membership;
 use crate::actors::connection::ConnectionHandle;
 use crate::actors::down::Down;
-use crate::actors::event::{Event, Outcome, Publication, Published};
+use crate::actors::event::{Outcome, Publication, Published};
 use crate::actors::mailbox::Mailbox;
-use crate::actors::traffic::{Outgoing, PAIR_OVERHEAD_BYTES};
+use crate::actors::traffic::Outgoing;
 use crate::auth::{Credential, KeyGrant, Keyring};
-use crate::grpc::encode::COPIED_BYTES_MAX;
-use crate::grpc::encode::event::unix_seconds;
 use crate::grpc::proto::subscription_request::Action;
 use crate::grpc::proto::{EventMessage, SubscriptionRequest};
+use crate::grpc::publishing::{Submitted, told};
 use crate::grpc::wire::Wire;
 use crate::grpc::{limits_reached, status};
 use crate::observe::limits;
@@ -28,12 +24,8 @@ use crate::observe::tally::{Count, count};
 use crate::observe::topics::Publishing;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::id::TunnelId;
-use crate::tunnel::limits::Limits;
 use crate::tunnel::topic::refusal::EventRefusal;
-use crate::tunnel::topic::{BadTopic, TopicName, TopicPattern};
-
-/// An id that a peer gives an event: any UUID or hash fits.
-const EVENT_ID_BYTES_MAX: usize = 128;
+use crate::tunnel::topic::{BadTopic, TopicPattern};
 
 /// The events of one tunnel.
 pub(super) struct PeerEvents {
@@ -125,32 +117,12 @@ impl PeerEvents {
     }
 
     fn take_apart(&self, message: EventMessage) -> Result<Publication, EventRefusal> {
+        let EventMessage { event_id: id, event_type: topic, payload, timestamp, metadata, .. } =
+            message;
+        let submitted = Submitted { id, topic, payload, timestamp, metadata };
         let limits = self.wire.worker.tunnels.limits.now();
-        let EventMessage { event_id, event_type, payload, timestamp, metadata, .. } = message;
-        let name = TopicName::parse(&event_type, limits.topic_bytes_max)?;
-        if event_id.len() > EVENT_ID_BYTES_MAX {
-            return Err(EventRefusal::BadId { max: EVENT_ID_BYTES_MAX });
-        }
-        if payload.len() > limits.event_bytes_max {
-            return Err(EventRefusal::TooLarge { max: limits.event_bytes_max });
-        }
-        if !is_admitted(&metadata, &limits) {
-            return Err(EventRefusal::MetadataTooLarge);
-        }
-        if !self.grant().is_some_and(|grant| grant.publish.allows(&name)) {
-            return Err(EventRefusal::OutOfScope);
-        }
-        let is_named = !event_id.is_empty();
-        let event = Event {
-            id: if is_named { event_id.into() } else { Uuid::new_v4().to_string().into() },
-            is_named,
-            name,
-            publisher: self.tunnel.into(),
-            timestamp: if timestamp == 0 { unix_seconds() } else { timestamp },
-            metadata,
-            payload: kept(payload),
-            frame: OnceLock::new(),
-        };
+        let may = |name: &_| self.grant().is_some_and(|grant| grant.publish.allows(name));
+        let event = submitted.event(self.tunnel.into(), &limits, may)?;
         let room = Some(self.buffer.take(event.cost()).ok_or(EventRefusal::NoRoom)?);
         let counted = self.wire.worker.window.topics.clone();
         Ok(Publication::new(event, room, self.outcomes.clone(), counted))
@@ -186,21 +158,4 @@ pub(super) async fn follow_key(
     }
     // The gateway is gone, and this tunnel in a moment.
     std::future::pending::<()>().await;
-}
-
-/// As much of a text that may be no topic as is told back.
-fn told(topic: &str) -> &str {
-    const TOLD_BYTES_MAX: usize = 255;
-    &topic[..topic.floor_char_boundary(TOLD_BYTES_MAX)]
-}
-
-fn is_admitted(metadata: &HashMap<String, String>, limits: &Limits) -> bool {
-    let pair = |(name, value): (&String, &String)| name.len() + value.len() + PAIR_OVERHEAD_BYTES;
-    metadata.len() <= limits.metadata_entries_max
-        && metadata.iter().map(pair).sum::<usize>() <= limits.metadata_bytes_max
-}
-
-/// A small payload is copied: it would keep all that was read together with it.
-fn kept(payload: Bytes) -> Bytes {
-    if payload.len() > COPIED_BYTES_MAX { payload } else { Bytes::copy_from_slice(&payload) }
 }

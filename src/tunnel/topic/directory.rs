@@ -94,7 +94,7 @@ impl<T: Clone> TopicDirectory<T> {
             return Ok(None);
         }
         if own.map_or(0, BTreeSet::len) >= most.subscriptions {
-            return Err(EventRefusal::SubscriptionsPerTunnel { max: most.subscriptions });
+            return Err(EventRefusal::Subscriptions { max: most.subscriptions });
         }
         if self.topics.len() >= most.topics && self.topics.get(pattern).is_none() {
             return Err(EventRefusal::Topics { max: most.topics });
@@ -231,7 +231,7 @@ mod tests {
         }
         assert_eq!(
             directory.subscribe(one, &pattern("d"), MOST, || ()),
-            Err(EventRefusal::SubscriptionsPerTunnel { max: 3 })
+            Err(EventRefusal::Subscriptions { max: 3 })
         );
         directory.begun_elsewhere(&pattern("d"), WorkerId(1));
         assert_eq!(

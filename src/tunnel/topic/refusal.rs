@@ -18,8 +18,8 @@ pub enum EventRefusal {
     NotText,
     /// The key does not allow it.
     OutOfScope,
-    /// The tunnel listens to as many topics as it may.
-    SubscriptionsPerTunnel {
+    /// The subscriber listens to as many topics as it may.
+    Subscriptions {
         /// How many.
         max: usize,
     },
@@ -55,9 +55,9 @@ impl fmt::Display for EventRefusal {
             Self::BadTopic(bad) => bad.fmt(f),
             Self::BadId { max } => write!(f, "an event_id has {max} bytes at most"),
             Self::NotText => f.write_str("a text is not UTF-8"),
-            Self::OutOfScope => f.write_str("the api_key does not allow this topic"),
-            Self::SubscriptionsPerTunnel { max } => {
-                write!(f, "a tunnel has {max} subscriptions at most")
+            Self::OutOfScope => f.write_str("the key does not allow this topic"),
+            Self::Subscriptions { max } => {
+                write!(f, "a subscriber has {max} subscriptions at most")
             }
             Self::Topics { max } => write!(f, "there are {max} topics at most"),
             Self::TooLarge { max } => write!(f, "a payload has {max} bytes at most"),

@@ -1,0 +1,223 @@
+//! A caller that listens: what is kept since its position, then what comes.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::stream::{BoxStream, StreamExt as _, try_unfold};
+use tokio::sync::{Notify, mpsc, watch};
+use tonic::Status;
+
+use super::{Events, closing};
+use crate::actors::bus::{Membership, SubscriptionEnded};
+use crate::actors::event::Event;
+use crate::actors::lane::EventLane;
+use crate::actors::mailbox::Mailbox;
+use crate::auth::KeyGrant;
+use crate::grpc::own_proto::events::subscribe_response::What;
+use crate::grpc::own_proto::events::{
+    Event as SentEvent, Missed, Resume, SubscribeRequest, SubscribeResponse, Subscribed,
+};
+use crate::grpc::publishing::told;
+use crate::grpc::wire::Phase;
+use crate::grpc::{limits_reached, status};
+use crate::observe::limits::{self, Limit};
+use crate::observe::log::outside;
+use crate::observe::tally::{Count, count};
+use crate::tunnel::id::MemberId;
+use crate::tunnel::limits::Limits;
+use crate::tunnel::topic::history::Cursor;
+use crate::tunnel::topic::queue::{Gap, Heard};
+use crate::tunnel::topic::refusal::EventRefusal;
+use crate::tunnel::topic::{BadTopic, TopicPattern};
+
+/// So many ids may name a position: more than can be under way at once to a subscriber that reads.
+const POSITION_IDS_MAX: usize = 1_000;
+
+/// One who listens.
+struct Subscriber {
+    membership: Membership,
+    lane: EventLane,
+    wake: Arc<Notify>,
+    patterns: Vec<TopicPattern>,
+    /// Where it is in what is kept, until it has read all of that.
+    behind: Option<Cursor>,
+    /// What it is told next.
+    ready: VecDeque<What>,
+    ended: mpsc::Receiver<SubscriptionEnded>,
+    phase: watch::Receiver<Phase>,
+    refused: Pin<Box<dyn Future<Output = Status> + Send>>,
+}
+
+impl Events {
+    /// Listens to topics; returns when every worker knows it.
+    pub(super) async fn listen(
+        &self,
+        request: SubscribeRequest,
+    ) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, Status> {
+        let SubscribeRequest { topics, resume } = request;
+        let limits = self.limits.now().clone();
+        let patterns = patterns(&topics, &limits)
+            .and_then(|patterns| self.in_scope(patterns))
+            .inspect_err(|refusal| {
+                let reason = outside(refusal.message());
+                count(Count::EventRefused);
+                log::warn!("subscription refused: caller={} reason={reason}", self.publisher);
+            })?;
+        let mut subscriber = self.subscriber(patterns, &limits);
+        subscriber.begin(resume).await?;
+        let messages = try_unfold(subscriber, |mut subscriber| async move {
+            let what = subscriber.next().await?;
+            Ok(Some((SubscribeResponse { what: Some(what) }, subscriber)))
+        });
+        Ok(messages.boxed())
+    }
+
+    fn in_scope(&self, patterns: Vec<TopicPattern>) -> Result<Vec<TopicPattern>, Status> {
+        if let Some(grant) = self.standing.grant().map_err(status::refusal)? {
+            covers(&grant, &patterns)?;
+        }
+        Ok(patterns)
+    }
+
+    fn subscriber(&self, patterns: Vec<TopicPattern>, limits: &Limits) -> Subscriber {
+        let wake = Arc::<Notify>::default();
+        let lane = EventLane::new(limits, wake.clone());
+        // Each subscription ends once.
+        let (ended, hears_end) = Mailbox::of_task(patterns.len());
+        let membership = self.bus.member(MemberId::random(), lane.clone(), ended);
+        let allowed = patterns.clone();
+        let refused = self.standing.clone();
+        let refused = refused.until_refused(move |grant| covers(grant, &allowed));
+        Subscriber {
+            membership,
+            lane,
+            wake,
+            patterns,
+            behind: None,
+            ready: VecDeque::new(),
+            ended: hears_end,
+            phase: self.phase.clone(),
+            refused: Box::pin(refused),
+        }
+    }
+}
+
+impl Subscriber {
+    async fn begin(&mut self, resume: Option<Resume>) -> Result<(), Status> {
+        let mut missed = false;
+        if let Some(Resume { after_event_ids }) = resume {
+            if after_event_ids.len() > POSITION_IDS_MAX {
+                let text = format!("a position has {POSITION_IDS_MAX} event ids at most");
+                return Err(status::bad_event(text));
+            }
+            let resumption = self.membership.resume(&self.patterns, &after_event_ids);
+            missed = resumption.may_miss;
+            self.behind = Some(resumption.cursor);
+        }
+        for pattern in &self.patterns {
+            self.membership.subscribe(pattern.clone());
+        }
+        self.membership.settled().await;
+        if let Ok(ended) = self.ended.try_recv() {
+            return Err(refused(&ended));
+        }
+        self.ready.push_back(What::Subscribed(Subscribed { missed }));
+        Ok(())
+    }
+
+    /// What comes next, which may take for ever.
+    async fn next(&mut self) -> Result<What, Status> {
+        loop {
+            if let Some(what) = self.ready.pop_front() {
+                return Ok(what);
+            }
+            // However much comes, a key that is good no more ends it.
+            if let Some(refusal) = (&mut self.refused).now_or_never() {
+                return Err(refusal);
+            }
+            if self.hear() {
+                continue;
+            }
+            tokio::select! {
+                refusal = &mut self.refused => return Err(refusal),
+                Some(ended) = self.ended.recv() => return Err(refused(&ended)),
+                end = closing(&mut self.phase) => return Err(end),
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Takes what is there; whether that is anything.
+    fn hear(&mut self) -> bool {
+        if let Some(cursor) = &mut self.behind {
+            let read = self.membership.read_kept(&self.patterns, cursor);
+            if read.may_miss {
+                self.ready.push_back(What::Missed(Missed { topic: "#".to_owned(), count: 0 }));
+            }
+            self.ready.extend(read.events.iter().map(|event| What::Event(sent(event))));
+            if read.end.is_some() {
+                self.behind = None;
+            }
+            return true;
+        }
+        match self.lane.pop() {
+            Some(Heard::Event(queued)) => {
+                queued.topic.delivered();
+                self.ready.push_back(What::Event(sent(&queued.event)));
+            }
+            Some(Heard::Gap(gap)) => self.ready.push_back(What::Missed(missed(gap))),
+            None => return false,
+        }
+        true
+    }
+}
+
+/// The patterns that somebody asks for, each once.
+fn patterns(topics: &[String], limits: &Limits) -> Result<Vec<TopicPattern>, Status> {
+    let most = limits.subscriptions_per_tunnel_max;
+    let refuse = |why: EventRefusal, topic: &str| {
+        limits_reached::by_event_refusal(why).into_iter().for_each(limits::hit);
+        status::event_status(&why, told(topic))
+    };
+    if topics.is_empty() {
+        return Err(refuse(BadTopic::Empty.into(), ""));
+    }
+    let distinct: BTreeSet<&String> = topics.iter().collect();
+    if distinct.len() > most {
+        limits::hit(Limit::SubscriptionsPerTunnelMax);
+        return Err(refuse(EventRefusal::Subscriptions { max: most }, &topics[0]));
+    }
+    let parsed = distinct.into_iter().map(|text| {
+        TopicPattern::parse(text, limits.topic_bytes_max).map_err(|bad| refuse(bad.into(), text))
+    });
+    parsed.collect()
+}
+
+/// Whether a key allows all patterns.
+fn covers(grant: &KeyGrant, patterns: &[TopicPattern]) -> Result<(), Status> {
+    match patterns.iter().find(|pattern| !grant.subscribe.covers(pattern)) {
+        Some(pattern) => Err(status::event_status(&EventRefusal::OutOfScope, pattern.as_str())),
+        None => Ok(()),
+    }
+}
+
+fn refused(ended: &SubscriptionEnded) -> Status {
+    status::event_status(&ended.why, ended.pattern.as_str())
+}
+
+fn sent(event: &Event) -> SentEvent {
+    SentEvent {
+        id: event.id.to_string(),
+        topic: event.name.as_str().to_owned(),
+        publisher_id: event.publisher.to_string(),
+        payload: event.payload.clone(),
+        timestamp: event.timestamp,
+        metadata: event.metadata.clone(),
+    }
+}
+
+fn missed(gap: Gap) -> Missed {
+    Missed { topic: gap.topic.into(), count: gap.missed }
+}

@@ -1,0 +1,91 @@
+//! What may be published: from what a publisher sent to an event.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::encode::COPIED_BYTES_MAX;
+use super::encode::event::unix_seconds;
+use crate::actors::event::Event;
+use crate::actors::traffic::PAIR_OVERHEAD_BYTES;
+use crate::tunnel::id::MemberId;
+use crate::tunnel::limits::Limits;
+use crate::tunnel::topic::TopicName;
+use crate::tunnel::topic::refusal::EventRefusal;
+
+/// An id that a publisher gives an event: any UUID or hash fits.
+const EVENT_ID_BYTES_MAX: usize = 128;
+
+/// What a publisher sent, unchecked.
+#[derive(Debug)]
+pub(super) struct Submitted {
+    /// What it calls the event; empty if it leaves that to the gateway.
+    pub(super) id: String,
+    /// What it publishes it under.
+    pub(super) topic: String,
+    /// The payload.
+    pub(super) payload: Bytes,
+    /// When, as it says; 0 if it leaves that to the gateway.
+    pub(super) timestamp: i64,
+    /// Its own metadata.
+    pub(super) metadata: HashMap<String, String>,
+}
+
+impl Submitted {
+    /// The event that this is, of a publisher who `may` use its topic.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be published.
+    pub(super) fn event(
+        self,
+        publisher: MemberId,
+        limits: &Limits,
+        may: impl FnOnce(&TopicName) -> bool,
+    ) -> Result<Event, EventRefusal> {
+        let Self { id, topic, payload, timestamp, metadata } = self;
+        let name = TopicName::parse(&topic, limits.topic_bytes_max)?;
+        if id.len() > EVENT_ID_BYTES_MAX {
+            return Err(EventRefusal::BadId { max: EVENT_ID_BYTES_MAX });
+        }
+        if payload.len() > limits.event_bytes_max {
+            return Err(EventRefusal::TooLarge { max: limits.event_bytes_max });
+        }
+        if !is_admitted(&metadata, limits) {
+            return Err(EventRefusal::MetadataTooLarge);
+        }
+        if !may(&name) {
+            return Err(EventRefusal::OutOfScope);
+        }
+        let is_named = !id.is_empty();
+        Ok(Event {
+            id: if is_named { id.into() } else { Uuid::new_v4().to_string().into() },
+            is_named,
+            name,
+            publisher,
+            timestamp: if timestamp == 0 { unix_seconds() } else { timestamp },
+            metadata,
+            payload: kept(payload),
+            frame: OnceLock::new(),
+        })
+    }
+}
+
+/// As much of a text that may be no topic as is told back.
+pub(super) fn told(topic: &str) -> &str {
+    const TOLD_BYTES_MAX: usize = 255;
+    &topic[..topic.floor_char_boundary(TOLD_BYTES_MAX)]
+}
+
+fn is_admitted(metadata: &HashMap<String, String>, limits: &Limits) -> bool {
+    let pair = |(name, value): (&String, &String)| name.len() + value.len() + PAIR_OVERHEAD_BYTES;
+    metadata.len() <= limits.metadata_entries_max
+        && metadata.iter().map(pair).sum::<usize>() <= limits.metadata_bytes_max
+}
+
+/// A small payload is copied: it would keep all that was read together with it.
+fn kept(payload: Bytes) -> Bytes {
+    if payload.len() > COPIED_BYTES_MAX { payload } else { Bytes::copy_from_slice(&payload) }
+}
