@@ -27,6 +27,7 @@ pub mod decode;
 pub mod door;
 pub mod early_cancels;
 pub mod encode;
+pub mod events;
 pub mod features;
 pub mod forward;
 pub mod framing;

@@ -6,8 +6,14 @@ use super::id::ServiceName;
 use super::limits::Limits;
 
 /// Names that belong to the gateway itself, whole or as a package.
-const RESERVED: [&str; 6] =
-    ["adit", "grpc.health.v1", "grpc.reflection.v1", "grpc.reflection.v1alpha", "registry", "tunnel"];
+const RESERVED: [&str; 6] = [
+    "adit",
+    "grpc.health.v1",
+    "grpc.reflection.v1",
+    "grpc.reflection.v1alpha",
+    "registry",
+    "tunnel",
+];
 
 /// Why a tunnel is not opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
