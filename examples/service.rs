@@ -1,9 +1,7 @@
 //! demo.Greeter, served through an Adit gateway: `ADIT_API_KEY=<key> cargo run --example service`
 //! dials in. `proto/registry.proto` has the frames, `examples/proto/greeter.proto` the methods.
 
-use std::{
-    collections::HashMap, convert::Infallible, env, error::Error, fs, pin::Pin, time::Duration,
-};
+use std::{collections::HashMap, convert::Infallible, env, error::Error, pin::Pin, time::Duration};
 
 use adit::grpc::proto::connection_message::MessageType as Frame;
 use adit::grpc::proto::registry_service_client::RegistryServiceClient;
@@ -11,10 +9,9 @@ use adit::grpc::proto::{self, ForwardRequest, ForwardResponse, StreamingInfo};
 use prost::{Message, bytes::Bytes};
 use tokio::{select, sync::mpsc, time};
 use tokio_stream::{Stream, StreamExt, StreamMap, iter, once, wrappers};
-use tonic::{
-    Status,
-    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
-};
+use tonic::Status;
+
+mod gateway;
 
 type Failure = Box<dyn Error + Send + Sync>;
 type Requests = wrappers::UnboundedReceiverStream<Bytes>;
@@ -52,27 +49,8 @@ fn serve(call: &ForwardRequest, requests: Requests) -> Result<Replies, Failure> 
     })
 }
 
-/// `ADIT_ADDRESS` is `host:port`, or `https://host:port` for TLS. Then `ADIT_CA_FILE` has the CA, if
-/// it is one of your own, `ADIT_CERT_FILE` and `ADIT_KEY_FILE` what to show if that is asked for.
-fn gateway() -> Result<Endpoint, Failure> {
-    let address = env::var("ADIT_ADDRESS").unwrap_or_else(|_| "127.0.0.1:50051".to_owned());
-    if !address.starts_with("https://") {
-        return Ok(Endpoint::from_shared(format!("http://{address}"))?);
-    }
-    let file = |variable| env::var_os(variable).map(fs::read).transpose();
-    let tls = match file("ADIT_CA_FILE")? {
-        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)),
-        None => ClientTlsConfig::new().with_native_roots(),
-    };
-    let tls = match (file("ADIT_CERT_FILE")?, file("ADIT_KEY_FILE")?) {
-        (Some(certificate), Some(key)) => tls.identity(Identity::from_pem(certificate, key)),
-        _ => tls,
-    };
-    Ok(Endpoint::from_shared(address)?.tls_config(tls)?)
-}
-
 async fn run(key: &str, delay: &mut f64) -> Result<Infallible, Failure> {
-    let endpoint = gateway()?.http2_keep_alive_interval(Duration::from_secs(30)); // sees it gone
+    let endpoint = gateway::endpoint()?.http2_keep_alive_interval(Duration::from_secs(30)); // sees it gone
     let mut gateway = RegistryServiceClient::new(endpoint.connect().await?);
     let (outgoing, frames) = mpsc::channel(64); // while it is full, methods wait for the gateway
     let (api_key, services) = (key.to_owned(), vec!["demo.Greeter".to_owned()]);

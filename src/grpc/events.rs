@@ -3,7 +3,7 @@
 //! Each call is a publisher or a subscriber of its worker's bus, like a tunnel of the same worker.
 //! Whoever is not let in gets a status before anything of its message is read.
 
-pub(crate) mod cloud_event;
+mod cloud_event;
 mod publisher;
 mod standing;
 mod subscriber;

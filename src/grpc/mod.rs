@@ -94,8 +94,8 @@ pub mod own_proto {
             }
         }
     }
-    pub use adit::events::v1 as events;
-    pub use io::cloudevents::v1 as cloud_events;
+    pub use self::adit::events::v1 as events;
+    pub use self::io::cloudevents::v1 as cloud_events;
     /// `grpc.health.v1`
     pub mod health {
         tonic::include_proto!("grpc.health.v1");

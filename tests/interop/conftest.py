@@ -1,7 +1,8 @@
 """The words of the transcripts: a Gateway that runs, Peers that dial in, the example services, callers.
 
 The gateway is the binary that ADIT_BINARY names, otherwise target/debug/adit of this repository. The
-Rust example is the binary that ADIT_EXAMPLE_SERVICE names, otherwise target/debug/examples/service.
+Rust example is the binary that ADIT_EXAMPLE_SERVICE names, otherwise target/debug/examples/service; the
+one with events is beside it.
 
 The tests of the example services and callers run with those that are ready: Python's always, Rust's when
 it is built, Node's after `npm ci` in examples/node, Go's after `go build -o ../../target/go/ ./...` in
@@ -46,6 +47,10 @@ EXAMPLE_CALLERS = {
     "go": [str(GO / "caller")],
     "node": ["node", str(NODE / "caller.js")],
     "python": [sys.executable, str(EXAMPLES / "python" / "caller.py")],
+}
+EXAMPLE_EVENTS = {
+    "python": [sys.executable, str(EXAMPLES / "python" / "events.py")],
+    "rust": [str(Path(*EXAMPLE_SERVICES["rust"]).with_name("events"))],
 }
 READY = {
     "go": (GO / "service").exists(),

@@ -1,9 +1,8 @@
 """Events between peers that know nothing of each other, and what is seen of them from outside."""
-import sys
 import time
 
 import pytest
-from conftest import EXAMPLES, Window, eventually, registry
+from conftest import EXAMPLE_EVENTS, LANGUAGES, Window, eventually, registry
 
 SUBSCRIBE = registry.SubscriptionRequest.SUBSCRIBE
 UNSUBSCRIBE = registry.SubscriptionRequest.UNSUBSCRIBE
@@ -102,8 +101,9 @@ def test_topics_are_seen_from_outside(gateway, publisher, subscriber):
     eventually(lambda: window.json("topics")["topics"] == [], "no topic")
 
 
-def test_the_example_publishes_and_subscribes(gateway, start_program):
-    command = [sys.executable, str(EXAMPLES / "python" / "events.py")]
+@pytest.mark.parametrize("language", [language for language in EXAMPLE_EVENTS if language in LANGUAGES])
+def test_the_example_publishes_and_subscribes(gateway, start_program, language):
+    command = EXAMPLE_EVENTS[language]
     listening = start_program([*command, "subscribe", "orders.#"], gateway.address, let_in=False)
     listening.line("listening")
 
