@@ -170,11 +170,6 @@ pub fn bad_event(message: String) -> Status {
     own_status(Code::INVALID_ARGUMENT, BAD_EVENT, message)
 }
 
-/// The caller sent more at once than an event can be.
-pub fn event_message_too_large(message: &str) -> Status {
-    own_status(Code::RESOURCE_EXHAUSTED, "message_too_large", message.to_owned())
-}
-
 /// A status of a service of the gateway's own.
 fn own_status(code: Code, reason: &'static str, message: String) -> Status {
     let reason = HeaderMap::from_iter([(REASON, HeaderValue::from_static(reason))]);
