@@ -58,7 +58,7 @@ impl Writer {
         let mut in_frame = false;
         loop {
             self.down.ready().await;
-            if self.down.ended().is_some() {
+            if self.down.has_ended() {
                 break;
             }
             let written = if self.down.only_events_wait() {
