@@ -68,14 +68,13 @@ impl EventLane {
         &self.0.wake
     }
 
-    pub(super) fn push(&self, queued: QueuedEvent, cost: usize, now: Instant) -> Pushed {
+    pub(super) fn push(&self, queued: &QueuedEvent, cost: usize, now: Instant) -> Pushed {
         let mut lane = self.lane();
         if lane.is_closed {
             return Pushed::Gone;
         }
         let was_empty = lane.queue.is_empty();
-        let event = queued.event.clone();
-        let has_room = lane.queue.push(event.name.as_str(), queued, cost, now);
+        let has_room = lane.queue.push(queued.event.name.as_str(), queued.clone(), cost, now);
         drop(lane);
         if was_empty {
             self.0.wake.notify_one();

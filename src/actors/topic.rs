@@ -237,12 +237,12 @@ impl Topic {
     ) {
         let (event, now) = (&publication.event, now());
         let (cost, mut taken, mut dropped) = (event.cost(), 0, 0);
+        let queued = QueuedEvent { event: event.clone(), topic: self.counted.clone() };
         for (member, lane) in to {
             if already.as_ref().is_some_and(|already| !already.is_first(*member)) {
                 continue;
             }
-            let queued = QueuedEvent { event: event.clone(), topic: self.counted.clone() };
-            match lane.push(queued, cost, now) {
+            match lane.push(&queued, cost, now) {
                 Pushed::Taken => taken += 1,
                 Pushed::Dropped => dropped += 1,
                 Pushed::Gone => {}
