@@ -111,7 +111,9 @@ impl Server {
         let mut publisher = tunnels::Publisher::open(process.address).await?;
         tunnels::subscribe(process.address, arrangement.connections, &audience, &mut publisher)
             .await?;
-        let (name, publisher) = (binary.display().to_string(), Publisher::Tunnel(publisher));
+        let own = binary == Path::new(env!("CARGO_BIN_EXE_adit"));
+        let name = if own { "adit".to_owned() } else { binary.display().to_string() };
+        let publisher = Publisher::Tunnel(publisher);
         Ok(Self { name, process, audience, publisher })
     }
 
