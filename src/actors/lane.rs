@@ -93,7 +93,7 @@ impl EventLane {
         self.lane().from = place;
     }
 
-    pub(super) fn push(&self, queued: QueuedEvent, terms: Terms) -> Pushed {
+    pub(super) fn push(&self, queued: &QueuedEvent, terms: Terms) -> Pushed {
         let Terms { place, cost, now } = terms;
         let mut lane = self.lane();
         if lane.is_closed {
@@ -103,8 +103,7 @@ impl EventLane {
             return Pushed::Kept;
         }
         let was_empty = lane.queue.is_empty();
-        let event = queued.event.clone();
-        let has_room = lane.queue.push(event.name.as_str(), queued, cost, now);
+        let has_room = lane.queue.push(queued.event.name.as_str(), queued.clone(), cost, now);
         self.mark(&lane);
         drop(lane);
         // After the mark: who is woken must see it.
@@ -170,7 +169,7 @@ mod tests {
         let push = || {
             let event = Arc::new(event(MemberId::random(), "orders", "1"));
             lane.push(
-                QueuedEvent { event, topic: topic.clone() },
+                &QueuedEvent { event, topic: topic.clone() },
                 Terms { place: 0, cost: 1, now: Instant::now() },
             )
         };

@@ -237,13 +237,13 @@ impl Topic {
     ) {
         let event = &publication.event;
         let terms = Terms { place: publication.place(), cost: event.cost(), now: now() };
+        let queued = QueuedEvent { event: event.clone(), topic: self.counted.clone() };
         let (mut taken, mut kept, mut dropped) = (0, 0, 0);
         for (member, lane) in to {
             if already.as_ref().is_some_and(|already| !already.is_first(*member)) {
                 continue;
             }
-            let queued = QueuedEvent { event: event.clone(), topic: self.counted.clone() };
-            match lane.push(queued, terms) {
+            match lane.push(&queued, terms) {
                 Pushed::Taken => taken += 1,
                 Pushed::Kept => kept += 1,
                 Pushed::Dropped => dropped += 1,
