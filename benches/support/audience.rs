@@ -11,7 +11,7 @@ use super::Outcome;
 /// Under this topic everything is published that is measured.
 pub(crate) const TOPIC: &str = "bench.fanout";
 /// Longer than any burst takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// All subscribers of one server.
 pub(crate) struct Audience {

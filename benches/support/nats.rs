@@ -47,8 +47,8 @@ pub(crate) async fn subscribe(
     for number in 0..connections {
         let mut connection = Connection::open(server).await?;
         let own = (number..audience.len()).step_by(connections);
-        let subscriptions: String = own.map(|sid| format!("SUB {TOPIC} {sid}\r\n")).collect();
-        connection.socket.write_all(subscriptions.as_bytes()).await?;
+        let subscriptions: Vec<_> = own.map(|sid| format!("SUB {TOPIC} {sid}\r\n")).collect();
+        connection.socket.write_all(subscriptions.concat().as_bytes()).await?;
         connection.round_trip().await?;
         let audience = audience.clone();
         tokio::spawn(async move {

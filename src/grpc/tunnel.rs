@@ -16,6 +16,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderValue, Request, Response, header};
@@ -113,7 +115,7 @@ async fn run(
         registration.features.granted().join(" "),
     );
     count(Count::TunnelOpened);
-    let (down, down_end) = down(EventLane::new(&wire.worker.tunnels.limits.now(), Arc::default()));
+    let (down, down_end) = down(EventLane::new(&wire.worker.tunnels.limits.now()));
     let credential = registration.credential;
     let services = registration.services.clone();
     let (watched, held) = watch(tunnel, &registration, arrived, shared, wire);
@@ -267,13 +269,21 @@ impl Parts {
             unreadable: 0,
         };
         let _guard = CloseOnDrop(connection.clone());
+        let key = async {
+            tokio::select! {
+                biased;
+                end = refused => connection.close(end),
+                () = narrowed => {}
+            }
+        };
+        // By this it is asked when the key has changed, and not each time that a frame goes or comes.
+        let mut key = FuturesUnordered::from_iter([key]);
         let mut writing = std::pin::pin!(writer.run());
         tokio::select! {
             biased;
             end = &mut writing => return end,
             () = reader.run() => {}
-            end = refused => connection.close(end),
-            () = narrowed => {}
+            _ = key.next() => {}
         }
         // The connection knows why; the writer says it to the peer.
         writing.await

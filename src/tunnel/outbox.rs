@@ -61,9 +61,14 @@ impl<F> Outbox<F> {
 
     /// Takes the next frame to be written.
     pub fn pop(&mut self) -> Option<F> {
-        let data = |data: &mut VecDeque<Queued<F>>| data.pop_front().map(|queued| queued.frame);
-        let control = self.pop_control();
-        control.or_else(|| data(&mut self.data)).or_else(|| self.last.pop_front())
+        // Not by `or_else`, each of which would move the frame once more.
+        if let Some(frame) = self.control.pop_front() {
+            return Some(frame);
+        }
+        if let Some(queued) = self.data.pop_front() {
+            return Some(queued.frame);
+        }
+        self.last.pop_front()
     }
 
     /// Drops what is queued of a call that is over.
