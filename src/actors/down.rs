@@ -6,18 +6,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
-
-use tokio::sync::Notify;
 
 use crate::observe::tally::{Count, count};
+use crate::tunnel::allowance::{Allowance, Hold};
 use crate::tunnel::ending::TunnelEnd;
 use crate::tunnel::id::RequestId;
 use crate::tunnel::outbox::{Outbox, Withdrawn};
 use crate::tunnel::topic::queue::Heard;
 
 use super::lane::EventLane;
+use super::taker::Taker;
 use super::traffic::Outgoing;
+
+/// What an answer counts for: about what it takes in memory with a topic and a reason.
+const REPLY_BYTES: usize = 512;
 
 /// The pushing end. Clones share the queue.
 #[derive(Clone, Debug)]
@@ -40,19 +42,19 @@ struct Shared {
     /// The taking end has nothing in its hands.
     idle: Cell<bool>,
     lane: EventLane,
-    wake: Arc<Notify>,
+    taker: Taker,
 }
 
 /// A new queue, and the lane of events beside it. What it says is said by `lane`'s end too.
 pub fn down(lane: EventLane) -> (Down, DownEnd) {
-    let wake = lane.wake().clone();
+    let taker = lane.taker().clone();
     let shared = Rc::new(Shared {
         outbox: RefCell::default(),
         opened: Cell::new(false),
         ended: RefCell::default(),
         idle: Cell::new(false),
         lane,
-        wake,
+        taker,
     });
     (Down { shared: shared.clone() }, DownEnd { shared })
 }
@@ -83,7 +85,7 @@ impl Down {
             return;
         }
         self.shared.outbox.borrow_mut().push_control(frame);
-        self.shared.wake.notify_one();
+        self.shared.taker.wake();
     }
 
     /// Adds a control frame to what is still said after the end.
@@ -91,14 +93,12 @@ impl Down {
         self.shared.outbox.borrow_mut().push_control(frame);
     }
 
-    /// Adds a control frame that answers one of the peer's. A peer that asks and does not read gets
-    /// no more than a few of these.
-    pub fn push_reply(&self, frame: Outgoing) {
-        const REPLIES_QUEUED_MAX: usize = 100;
-        if self.shared.outbox.borrow().control_len() < REPLIES_QUEUED_MAX {
-            self.push_control(frame);
-        } else {
-            count(Count::FrameRejected);
+    /// Adds a control frame that answers one of the peer's. It takes room like what the peer sends: one
+    /// that asks and does not read is told no more when it has none.
+    pub fn push_reply(&self, peers: &Allowance, reply: impl FnOnce(Hold) -> Outgoing) {
+        match peers.take(REPLY_BYTES) {
+            Some(room) => self.push_control(reply(room)),
+            None => count(Count::FrameRejected),
         }
     }
 
@@ -106,7 +106,7 @@ impl Down {
     pub fn push_last(&self, frame: Outgoing) {
         if self.shared.ended.borrow().is_none() {
             self.shared.outbox.borrow_mut().push_last(frame);
-            self.shared.wake.notify_one();
+            self.shared.taker.wake();
         }
     }
 
@@ -121,7 +121,7 @@ impl Down {
             return;
         }
         self.shared.outbox.borrow_mut().push(request, opening, frame);
-        self.shared.wake.notify_one();
+        self.shared.taker.wake();
     }
 
     /// Drops what is queued of a call that is over.
@@ -141,23 +141,26 @@ impl Down {
         self.shared.ended.borrow_mut().get_or_insert(end);
         let unseen = self.shared.outbox.borrow_mut().take_unseen();
         self.shared.lane.close();
-        self.shared.wake.notify_one();
+        self.shared.taker.wake();
         unseen
     }
 }
 
 impl DownEnd {
+    /// The lane of its events.
+    pub fn lane(&self) -> &EventLane {
+        &self.shared.lane
+    }
+
     /// The next frame that is ready and no event, without waiting.
     pub fn try_next(&self) -> Option<Outgoing> {
         let mut outbox = self.shared.outbox.borrow_mut();
         if self.shared.opened.get() { outbox.pop() } else { outbox.pop_control() }
     }
 
-    /// The next event, or that some are missing here, if no other frame is ready.
-    pub fn try_next_event(&self) -> Option<Outgoing> {
-        if !self.only_events_wait() {
-            return None;
-        }
+    /// The next event, or that some are missing here. To be taken when [only events wait](Self::only_events_wait),
+    /// as many as can be written in one step.
+    pub fn next_event(&self) -> Option<Outgoing> {
         self.shared.lane.pop().map(|heard| match heard {
             Heard::Event(event) => Outgoing::Event(event),
             Heard::Gap(gap) => Outgoing::Missed(gap),
@@ -171,9 +174,7 @@ impl DownEnd {
 
     /// Waits until another frame than an event is ready or the tunnel has ended.
     pub async fn until_frame(&self) {
-        while !self.has_frame() && !self.has_ended() {
-            self.shared.wake.notified().await;
-        }
+        self.shared.taker.until(|| self.has_frame() || self.has_ended()).await;
     }
 
     /// Drops what is queued of a call of which a frame could not be written: what follows must not
@@ -186,9 +187,8 @@ impl DownEnd {
     /// written.
     pub async fn ready(&self) {
         self.shared.idle.set(true);
-        while !self.has_frame() && !self.has_event() && !self.has_ended() {
-            self.shared.wake.notified().await;
-        }
+        let is_ready = || self.has_frame() || self.has_event() || self.has_ended();
+        self.shared.taker.until(is_ready).await;
         self.shared.idle.set(false);
     }
 
@@ -212,7 +212,7 @@ impl DownEnd {
             if let Some(end) = self.ended() {
                 return end;
             }
-            self.shared.wake.notified().await;
+            self.shared.taker.until(|| self.has_ended()).await;
         }
     }
 
@@ -230,18 +230,19 @@ impl DownEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actors::traffic::Reply;
     use crate::tunnel::limits::Limits;
 
     #[actix::test]
     async fn no_call_goes_before_the_tunnel_is_open() {
         let (down, end) = new();
         let request = RequestId::random();
-        down.push(request, true, Outgoing::Error("stands for a call".into()));
+        down.push(request, true, call());
         assert!(end.try_next().is_none());
         down.open();
         end.ready().await;
         assert!(matches!(end.try_next(), Some(Outgoing::Connected)));
-        assert!(matches!(end.try_next(), Some(Outgoing::Error(_))));
+        assert!(matches!(end.try_next(), Some(Outgoing::Drain { .. })));
     }
 
     #[actix::test]
@@ -262,7 +263,7 @@ mod tests {
         down.open();
         end.ready().await;
         assert!(matches!(end.try_next(), Some(Outgoing::Connected)));
-        down.push(RequestId::random(), true, Outgoing::Error("stands for a call".into()));
+        down.push(RequestId::random(), true, call());
         down.push_control(Outgoing::Heartbeat);
         down.end(TunnelEnd::Silent);
         down.end(TunnelEnd::PeerLeft);
@@ -287,7 +288,28 @@ mod tests {
         }
     }
 
+    #[actix::test]
+    async fn a_peer_that_asks_and_does_not_read_is_told_as_much_as_it_has_room_for() {
+        let (down, end) = new();
+        down.open();
+        let peers = Allowance::new(3 * REPLY_BYTES);
+        for _ in 0..5 {
+            down.push_reply(&peers, Reply::Error("refused".into()).taking());
+        }
+        assert!(matches!(end.try_next(), Some(Outgoing::Connected)));
+        for _ in 0..3 {
+            assert!(matches!(end.try_next(), Some(Outgoing::Reply { .. })));
+        }
+        assert!(end.try_next().is_none());
+        assert_eq!(peers.used(), 0, "what is written gives its room back");
+    }
+
+    /// Stands for a frame of a call.
+    fn call() -> Outgoing {
+        Outgoing::Drain { grace: std::time::Duration::ZERO }
+    }
+
     fn new() -> (Down, DownEnd) {
-        down(EventLane::new(&Limits::default(), Arc::default()))
+        down(EventLane::new(&Limits::default()))
     }
 }

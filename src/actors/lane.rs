@@ -8,13 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
 use crate::observe::topics::TopicCount;
 use crate::tunnel::limits::Limits;
 use crate::tunnel::topic::queue::{EventQueue, Heard, Room};
 
 use super::event::Event;
+use super::taker::Taker;
 
 /// The queue of one subscriber. Clones share it.
 #[derive(Clone, Debug)]
@@ -26,7 +25,7 @@ struct Shared {
     /// Whether something waits. Written with the lock held, so that who asks need not take it: a writer
     /// asks each time that it has nothing else to write, and hardly ever is there an event.
     waits: AtomicBool,
-    wake: Arc<Notify>,
+    taker: Taker,
     patience: Duration,
 }
 
@@ -71,20 +70,25 @@ pub enum Pushed {
 }
 
 impl EventLane {
-    /// A queue in which nothing waits, as large as the limits say. Who takes is woken by `wake`.
-    pub fn new(limits: &Limits, wake: Arc<Notify>) -> Self {
+    /// A queue in which nothing waits, as large as the limits say.
+    pub fn new(limits: &Limits) -> Self {
         let room = Room {
             events_max: limits.subscriber_queue_events_max,
             bytes_max: limits.subscriber_queue_bytes_max,
         };
         let lane = Mutex::new(Lane { queue: EventQueue::new(room), from: 0, is_closed: false });
         let (waits, patience) = (AtomicBool::new(false), limits.slow_consumer_timeout);
-        Self(Arc::new(Shared { lane, waits, wake, patience }))
+        Self(Arc::new(Shared { lane, waits, taker: Taker::default(), patience }))
     }
 
-    /// Wakes who takes, for that and for what else it waits.
-    pub(super) fn wake(&self) -> &Arc<Notify> {
-        &self.0.wake
+    /// Who takes, which may wait for something else too.
+    pub(super) fn taker(&self) -> &Taker {
+        &self.0.taker
+    }
+
+    /// Waits until something is there to be taken.
+    pub async fn until_filled(&self) {
+        self.0.taker.until(|| !self.is_empty()).await;
     }
 
     /// From now on it takes events from this place on: its subscriber reads those before it from what
@@ -108,9 +112,19 @@ impl EventLane {
         drop(lane);
         // After the mark: who is woken must see it.
         if was_empty {
-            self.0.wake.notify_one();
+            self.0.taker.wake();
         }
         if has_room { Pushed::Taken } else { Pushed::Dropped }
+    }
+
+    /// The event that waits, if it is all that does.
+    pub fn only(&self) -> Option<QueuedEvent> {
+        self.lane().queue.only().cloned()
+    }
+
+    /// How many bytes of events wait.
+    pub fn bytes(&self) -> usize {
+        self.lane().queue.bytes()
     }
 
     /// What is next, an event or that some are missing here.
@@ -164,7 +178,7 @@ mod tests {
     #[test]
     fn it_is_empty_exactly_while_there_is_nothing_to_take() {
         let limits = Limits { subscriber_queue_events_max: 1, ..Limits::default() };
-        let lane = EventLane::new(&limits, Arc::default());
+        let lane = EventLane::new(&limits);
         let topic = Arc::new(Topics::default()).begin("orders", 0);
         let push = || {
             let event = Arc::new(event(MemberId::random(), "orders", "1"));

@@ -46,6 +46,7 @@ pub mod live;
 pub mod mailbox;
 pub mod pending;
 pub mod registry;
+pub mod taker;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topic;

@@ -226,7 +226,7 @@ impl Stage {
 
     /// The same, but does not wait for what becomes of it.
     pub(crate) fn open(&self, peer: Peer) -> Tunnel {
-        let (down, down_end) = down(EventLane::new(&self.limits.now(), Arc::default()));
+        let (down, down_end) = down(EventLane::new(&self.limits.now()));
         let (heard, sent) = (LastSeen::new(now()), LastSeen::new(now()));
         let credit = Credit::new(self.limits.now().tunnel_queue_bytes_max);
         let buffer = Allowance::new(self.limits.now().tunnel_buffer_bytes_max);

@@ -166,18 +166,39 @@ pub enum Outgoing {
         /// How long they may take.
         grace: Duration,
     },
-    /// Something that the peer sent is refused.
-    Error(Cow<'static, str>),
-    /// The peer does not listen to a topic, although it asked for that.
-    SubscriptionEnded(SubscriptionEnded),
+    /// Something that the peer sent is answered.
+    Reply {
+        /// How.
+        reply: Reply,
+        /// The room that it takes until then, of the peer's.
+        room: Hold,
+    },
     /// An event that the peer listens to.
     Event(QueuedEvent),
     /// Events that the peer would have got here.
     Missed(Gap),
-    /// What became of an event that the peer published.
+    /// What became of an event that the peer published and that was taken.
     EventAck(Published),
     /// Alive.
     Heartbeat,
+}
+
+/// What a peer is told of something that it sent.
+#[derive(Debug)]
+pub enum Reply {
+    /// It is refused.
+    Error(Cow<'static, str>),
+    /// It does not listen to a topic, although it asked for that.
+    SubscriptionEnded(SubscriptionEnded),
+    /// An event was not taken.
+    EventAck(Published),
+}
+
+impl Reply {
+    /// Its frame, which takes room.
+    pub fn taking(self) -> impl FnOnce(Hold) -> Outgoing {
+        |room| Outgoing::Reply { reply: self, room }
+    }
 }
 
 /// How much metadata a call may have.

@@ -20,7 +20,7 @@ use crate::actors::down::Down;
 use crate::actors::entry::Admit;
 use crate::actors::now;
 use crate::actors::traffic::{
-    MESSAGE_OVERHEAD_BYTES, Marks, Message, MetadataLimit, Outgoing, Part, RequestHead, Room,
+    MESSAGE_OVERHEAD_BYTES, Marks, Message, MetadataLimit, Outgoing, Part, Reply, RequestHead, Room,
 };
 use crate::auth::{Credential, KeyGrant};
 use crate::observe::limits::{self, Limit};
@@ -128,7 +128,8 @@ impl PeerCalls {
     pub fn frame(&mut self, request: ForwardRequest) {
         if request.request_id.len() > REQUEST_ID_BYTES_MAX {
             count(Count::FrameRejected);
-            self.down.push_reply(Outgoing::Error("a request_id has 128 bytes at most".into()));
+            let error = Reply::Error("a request_id has 128 bytes at most".into());
+            self.down.push_reply(&self.buffer, error.taking());
         } else if self.live.borrow().contains_key(&request.request_id) {
             self.more(request);
         } else if self.is_late(&request) {
@@ -250,7 +251,10 @@ impl PeerCalls {
         // An end without a message is small.
         if let Ok(frame) = encode::response_frame(&self.rules, peer_request, false, None, &part) {
             let peer_request = peer_request.into();
-            self.down.push_reply(Outgoing::Response { peer_request, frame, room: Room::default() });
+            self.down.push_reply(&self.buffer, |room| {
+                let room = Room { tunnel_buffer: Some(room), ..Room::default() };
+                Outgoing::Response { peer_request, frame, room }
+            });
         }
         record.end(Outcome::of_failure(failure));
     }

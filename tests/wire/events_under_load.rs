@@ -273,3 +273,40 @@ async fn a_call_is_answered_at_once_on_a_tunnel_whose_queue_of_events_is_full() 
     peer.answer(ok(&request, "hi")).await;
     assert_eq!(call.message().await, "hi");
 }
+
+#[tokio::test]
+async fn every_event_of_a_burst_that_is_refused_is_answered() {
+    let gateway = Gateway::start();
+    let mut peer = gateway.peer_with(&[], &["event_ack"]).await;
+    for number in 0..1_000 {
+        peer.publish("a..b", &number.to_string(), "").await;
+    }
+    let (mut acks, mut errors) = (Vec::new(), 0);
+    while acks.len() < 1_000 || errors < 1_000 {
+        match peer.receive().await {
+            MessageType::EventAck(ack) => acks.push((ack.event_id, ack.result)),
+            MessageType::Status(status) if status.message.contains("a..b") => errors += 1,
+            other => panic!("a refusal, not {other:?}"),
+        }
+    }
+    let expected = |number: u64| (number.to_string(), "rejected".to_owned());
+    assert_eq!(acks, (0..1_000).map(expected).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn events_that_are_queued_when_the_gateway_stops_are_delivered_before_the_tunnel_ends() {
+    let gateway = Gateway::start();
+    let mut subscriber = gateway.peer_with(&[], &[]).await;
+    subscriber.subscribe(&["a"]).await;
+    subscribed(&gateway, 1).await;
+    let mut publisher = gateway.peer_with(&[], &["event_ack"]).await;
+    for number in 0..500 {
+        publisher.publish("a", &number.to_string(), vec![0; 1_000]).await;
+    }
+    for _ in 0..500 {
+        assert_eq!(publisher.ack().await.result, "accepted");
+    }
+    gateway.ask_to_stop();
+    assert_eq!(all(&mut subscriber, 500).await, 0);
+    subscriber.ends(14, "draining").await;
+}

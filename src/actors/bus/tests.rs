@@ -336,7 +336,7 @@ impl Listener {
     }
 
     fn at(bus: &BusHandle, limits: &Limits) -> Self {
-        let lane = EventLane::new(limits, Arc::default());
+        let lane = EventLane::new(limits);
         let (ended, heard) = probe();
         let membership = bus.member(MemberId::random(), lane.clone(), ended);
         Self { membership, lane, ended: heard }

@@ -5,7 +5,7 @@ use actix::prelude::*;
 use crate::actors::bus::SubscriptionEnded;
 use crate::actors::event::Published;
 use crate::actors::mailbox::Mailbox;
-use crate::actors::traffic::Outgoing;
+use crate::actors::traffic::{Outgoing, Reply};
 use crate::observe::log::outside;
 
 use super::{Connection, ConnectionHandle};
@@ -36,6 +36,6 @@ impl Handler<SubscriptionEnded> for Connection {
     fn handle(&mut self, ended: SubscriptionEnded, _: &mut Self::Context) {
         let (tunnel, topic) = (self.tunnel, outside(ended.pattern.as_str()));
         log::warn!("subscription refused: tunnel={tunnel} topic={topic} reason={}", ended.why);
-        self.down.push_reply(Outgoing::SubscriptionEnded(ended));
+        self.down.push_reply(&self.buffer, Reply::SubscriptionEnded(ended).taking());
     }
 }

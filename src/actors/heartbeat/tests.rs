@@ -218,7 +218,7 @@ fn watch(stage: &Stage) -> Stub {
     let (beat, beats) = probe();
     let (close, closed) = probe();
     let (heard, sent) = (LastSeen::new(now()), LastSeen::new(now()));
-    let lane = EventLane::new(&stage.limits.now(), Arc::default());
+    let lane = EventLane::new(&stage.limits.now());
     let tunnel = TunnelId::random();
     stage.heartbeat.watch(Watch { tunnel, heard, sent, lane: lane.clone(), beat, close });
     Stub { beats, closed, lane }

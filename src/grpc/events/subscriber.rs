@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use super::requests::Requests;
@@ -35,7 +35,6 @@ const POSITION_IDS_MAX: usize = 1_000;
 pub(super) struct Subscriber {
     membership: Membership,
     lane: EventLane,
-    wake: Arc<Notify>,
     patterns: Vec<TopicPattern>,
     /// Where it is in what is kept, until it has read all of that.
     behind: Option<Cursor>,
@@ -78,15 +77,13 @@ impl Events {
     }
 
     fn subscriber(&self, patterns: Vec<TopicPattern>, limits: &Limits) -> Subscriber {
-        let wake = Arc::<Notify>::default();
-        let lane = EventLane::new(limits, wake.clone());
+        let lane = EventLane::new(limits);
         // Each subscription ends once.
         let (ended, hears_end) = Mailbox::of_task(patterns.len());
         let membership = self.bus.member(MemberId::random(), lane.clone(), ended);
         Subscriber {
             membership,
             lane,
-            wake,
             patterns,
             behind: None,
             ready: VecDeque::new(),
@@ -128,7 +125,7 @@ impl Subscriber {
             tokio::select! {
                 Some(ended) = self.ended.recv() => return Err(refused(&ended)),
                 end = closing(&mut self.phase) => return Err(end),
-                () = self.wake.notified() => {}
+                () = self.lane.until_filled() => {}
             }
         }
     }

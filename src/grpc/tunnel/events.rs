@@ -11,7 +11,7 @@ use crate::actors::connection::ConnectionHandle;
 use crate::actors::down::Down;
 use crate::actors::event::{Outcome, Publication, Published};
 use crate::actors::mailbox::Mailbox;
-use crate::actors::traffic::Outgoing;
+use crate::actors::traffic::Reply;
 use crate::auth::{Credential, KeyGrant, Keyring};
 use crate::grpc::proto::subscription_request::Action;
 use crate::grpc::proto::{EventMessage, SubscriptionRequest};
@@ -67,10 +67,10 @@ impl PeerEvents {
                 self.wire.worker.window.topics.published(Publishing::Rejected);
                 self.refuse("event", &topic, why);
                 if self.outcomes.is_some() {
-                    let (id, topic) = (id.into(), told(&topic).into());
+                    let (id, topic) = (told(&id).into(), told(&topic).into());
                     let outcome = Outcome::Refused(why);
                     let refused = Published { id, topic, outcome, room: None };
-                    self.down.push_reply(Outgoing::EventAck(refused));
+                    self.down.push_reply(&self.buffer, Reply::EventAck(refused).taking());
                 }
             }
         }
@@ -139,7 +139,8 @@ impl PeerEvents {
         limits_reached::by_event_refusal(why).into_iter().for_each(limits::hit);
         let topic = told(topic);
         log::warn!("{what} refused: tunnel={} topic={} reason={why}", self.tunnel, outside(topic));
-        self.down.push_reply(Outgoing::Error(status::event_refusal(&why, topic).into()));
+        let error = status::event_refusal(&why, topic).into();
+        self.down.push_reply(&self.buffer, Reply::Error(error).taking());
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is seen of a frame without looking into it: its kind, and the call that it belongs to.
 
-use crate::actors::traffic::Outgoing;
+use crate::actors::traffic::{Outgoing, Reply};
 use crate::grpc::decode::{Incoming, Unreadable};
 use crate::observe::tunnels::{FrameCall, FrameKind};
 
@@ -55,11 +55,14 @@ pub(super) fn call(frame: &Result<Incoming, Unreadable>) -> FrameCall<'_> {
 #[inline]
 pub(super) fn of_outgoing(frame: &Outgoing) -> (FrameKind, FrameCall<'_>) {
     match frame {
-        Outgoing::Connected | Outgoing::Error(_) | Outgoing::SubscriptionEnded(_) => {
+        Outgoing::Connected
+        | Outgoing::Reply { reply: Reply::Error(_) | Reply::SubscriptionEnded(_), .. } => {
             (FrameKind::Status, FrameCall::None)
         }
         Outgoing::Event(_) | Outgoing::Missed(_) => (FrameKind::Event, FrameCall::None),
-        Outgoing::EventAck(_) => (FrameKind::EventAck, FrameCall::None),
+        Outgoing::EventAck(_) | Outgoing::Reply { reply: Reply::EventAck(_), .. } => {
+            (FrameKind::EventAck, FrameCall::None)
+        }
         Outgoing::Request { request, .. } => {
             (FrameKind::Request, FrameCall::Own(request.uuid().as_u128()))
         }

@@ -11,7 +11,7 @@ use crate::actors::down::DownEnd;
 use crate::actors::lane::QueuedEvent;
 use crate::actors::live::LiveLimits;
 use crate::actors::now;
-use crate::actors::traffic::{Outgoing, handed_over};
+use crate::actors::traffic::{Outgoing, Reply, handed_over};
 use crate::grpc::encode::event::{self, unix_seconds};
 use crate::grpc::encode::{self, Rules};
 use crate::grpc::proto::connection_message::MessageType;
@@ -134,17 +134,25 @@ impl Writer {
     /// Writes some of the events that wait, as soon as HTTP/2 takes them; a frame that comes meanwhile
     /// goes first.
     async fn write_events(&mut self) -> Result<(), Stopped> {
-        let (stream, gauge) = (&mut self.stream, &self.gauge);
-        let allowed = tokio::select! {
-            biased;
-            () = self.down.until_frame() => return Ok(()),
-            allowed = stream::capacity_watched(stream, BATCH_BYTES, || gauge.stall()) => allowed,
+        if self.write_lone_event()? {
+            return Ok(());
+        }
+        let allowed = if self.has_room(BATCH_BYTES) {
+            BATCH_BYTES
+        } else {
+            let (stream, gauge) = (&mut self.stream, &self.gauge);
+            let allowed = tokio::select! {
+                biased;
+                () = self.down.until_frame() => return Ok(()),
+                allowed = stream::capacity_watched(stream, BATCH_BYTES, || gauge.stall()) => allowed,
+            };
+            allowed.map_err(|_| Stopped::Gone)?
         };
-        let allowed = allowed.map_err(|_| Stopped::Gone)?;
-        let (mut out, now) = (BytesMut::new(), ticks::now());
+        let waiting = self.down.lane().bytes();
+        let (mut out, now) = (BytesMut::with_capacity(waiting.min(BATCH_BYTES)), ticks::now());
         self.rules = Rules::under(&self.limits.now(), self.rules.features);
         while out.len() < allowed
-            && let Some(event) = self.down.try_next_event()
+            && let Some(event) = self.down.next_event()
         {
             if let Some(payload) = self.add(&event, now, &mut out) {
                 self.write(out.split().freeze(), false).await?;
@@ -154,7 +162,34 @@ impl Writer {
         self.write(out.freeze(), false).await
     }
 
+    /// Writes the event that waits, if it is the only one, a small one and there is room for it: its
+    /// bytes are those that all its subscribers share. Whether it did.
+    fn write_lone_event(&mut self) -> Result<bool, Stopped> {
+        let Some(queued) = self.down.lane().only() else { return Ok(false) };
+        let (frame, large) = event::event(&queued.event);
+        let is_small = large.is_none() && frame.len() <= self.rules.frame_bytes_max;
+        if !is_small || !self.has_room(frame.len()) {
+            return Ok(false);
+        }
+        let Some(taken) = self.down.next_event() else { return Ok(false) };
+        queued.topic.delivered();
+        let (kind, call) = seen::of_outgoing(&taken);
+        self.gauge.went(kind, frame.len(), call, ticks::now());
+        self.stream.send_data(frame, false).map_err(|_| Stopped::Gone)?;
+        Ok(true)
+    }
+
+    /// Whether HTTP/2 takes so much at once.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        self.stream.reserve_capacity(bytes);
+        self.stream.capacity() >= bytes
+    }
+
     async fn write(&mut self, mut data: Bytes, mut in_frame: bool) -> Result<(), Stopped> {
+        // Most of what is written has room.
+        if !data.is_empty() && self.has_room(data.len()) {
+            return self.stream.send_data(data, false).map_err(|_| Stopped::Gone);
+        }
         while !data.is_empty() {
             let (stream, gauge) = (&mut self.stream, &self.gauge);
             let allowed = stream::capacity_watched(stream, data.len(), || gauge.stall());
@@ -201,8 +236,7 @@ impl Writer {
             Outgoing::Connected
             | Outgoing::Cancel { .. }
             | Outgoing::Drain { .. }
-            | Outgoing::Error(_)
-            | Outgoing::SubscriptionEnded(_)
+            | Outgoing::Reply { .. }
             | Outgoing::Missed(_)
             | Outgoing::EventAck(_)
             | Outgoing::Heartbeat => {
@@ -235,10 +269,7 @@ impl Writer {
                 reason: "the gateway is shutting down".to_owned(),
                 grace_seconds: u32::try_from(grace.as_secs()).unwrap_or(u32::MAX),
             }),
-            Outgoing::Error(message) => self.error(message.to_string()),
-            Outgoing::SubscriptionEnded(ended) => {
-                self.error(status::event_refusal(&ended.why, ended.pattern.as_str()))
-            }
+            Outgoing::Reply { reply, .. } => self.reply(reply),
             Outgoing::Missed(gap) => MessageType::Event(event::missed(gap)),
             Outgoing::EventAck(published) => MessageType::EventAck(event::event_ack(published)),
             Outgoing::Heartbeat
@@ -248,6 +279,16 @@ impl Writer {
                 timestamp: unix_seconds(),
                 connection_id: self.tunnel.to_string(),
             }),
+        }
+    }
+
+    fn reply(&self, reply: &Reply) -> MessageType {
+        match reply {
+            Reply::Error(message) => self.error(message.to_string()),
+            Reply::SubscriptionEnded(ended) => {
+                self.error(status::event_refusal(&ended.why, ended.pattern.as_str()))
+            }
+            Reply::EventAck(published) => MessageType::EventAck(event::event_ack(published)),
         }
     }
 

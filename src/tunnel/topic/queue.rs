@@ -87,6 +87,14 @@ impl<E> EventQueue<E> {
         true
     }
 
+    /// The event that waits, if nothing else does.
+    pub fn only(&self) -> Option<&E> {
+        match self.waiting.front() {
+            Some(Entry::Event { event, .. }) if self.waiting.len() == 1 => Some(event),
+            Some(Entry::Event { .. } | Entry::Gap(_)) | None => None,
+        }
+    }
+
     /// Takes what is next.
     pub fn pop(&mut self) -> Option<Heard<E>> {
         if self.waiting.is_empty() {
