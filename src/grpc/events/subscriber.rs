@@ -138,6 +138,10 @@ impl Subscriber {
                 return Err(refusal);
             }
             if self.hear() {
+                if self.ready.is_empty() {
+                    // Much of what is kept may be nothing to it: others on its thread have their turn.
+                    tokio::task::yield_now().await;
+                }
                 continue;
             }
             tokio::select! {
