@@ -27,6 +27,9 @@ def test_what_came_after_an_event_comes_before_what_comes_now(keeping):
     assert not subscription.missed
     published(keeping, "5")
     assert subscription.ids(3) == ["3", "4", "5"]
+    metrics = Window(keeping).metrics()
+    assert (metrics.one("gateway_bus_kept_events"), metrics.one("gateway_bus_replayed_total")) == (6, 2)
+    assert metrics.one("gateway_bus_kept_bytes") > 0
 
 
 def test_of_several_ids_the_first_that_is_kept_counts_and_none_comes_again(keeping):

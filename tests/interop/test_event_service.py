@@ -30,7 +30,7 @@ def nothing_is_left(window):
     def is_idle():
         metrics = window.metrics()
         return (window.json("topics")["topics"] == []
-                and metrics.one("gateway_bus_subscribers") == 0)
+                and metrics.one("gateway_bus_subscribers") == metrics.one("gateway_bus_streams") == 0)
     eventually(is_idle, "nobody publishes or listens")
 
 
@@ -278,7 +278,7 @@ def test_leaving_frees_everything(gateway, window, how):
     channels = [gateway.channel() for _ in range(5)]
     subscriptions = [Subscription(channel, "a.#", f"b.{number}") for number, channel in enumerate(channels)]
     metrics = window.metrics()
-    assert metrics.one("gateway_bus_subscribers") == 5
+    assert (metrics.one("gateway_bus_subscribers"), metrics.one("gateway_bus_streams")) == (5, 5)
     assert len({topic["topic"] for topic in window.json("topics")["topics"]}) == 6
     for channel, subscription in zip(channels, subscriptions):
         subscription.leaves() if how == "cancel" else channel.close()

@@ -35,22 +35,37 @@ pub(super) fn families(topics: &Topics) -> Vec<Option<MetricFamily>> {
         ),
         (
             "gateway_bus_slow_consumers_total",
-            "Tunnels closed because they did not take their events.",
+            "Tunnels and calls closed because they did not take their events.",
             totals.slow_consumers,
+        ),
+        (
+            "gateway_bus_replayed_total",
+            "Events that subscribers who came back read from what is kept.",
+            totals.replayed,
         ),
     ] {
         let mut family = Family::counter(name, help);
         family.count(&[], number);
         families.push(family.finish());
     }
-    let mut subscribers =
-        Family::gauge("gateway_bus_subscribers", "Who listens to at least one topic.");
-    subscribers.count(&[], totals.subscribers);
-    let mut running = Family::gauge(
-        "gateway_bus_topics",
-        "Topics that somebody listens to, each counted once for each worker that has subscribers.",
-    );
-    running.count(&[], totals.topics);
-    families.extend([subscribers.finish(), running.finish()]);
+    for (name, help, number) in [
+        ("gateway_bus_subscribers", "Who listens to at least one topic.", totals.subscribers),
+        (
+            "gateway_bus_topics",
+            "Topics that somebody listens to, each counted once for each worker that has subscribers.",
+            totals.topics,
+        ),
+        ("gateway_bus_streams", "Calls of adit.events.v1 that are open.", totals.streams),
+        (
+            "gateway_bus_kept_events",
+            "Events that are kept for subscribers that come back.",
+            totals.kept_events,
+        ),
+        ("gateway_bus_kept_bytes", "Bytes of the events that are kept.", totals.kept_bytes),
+    ] {
+        let mut family = Family::gauge(name, help);
+        family.count(&[], number);
+        families.push(family.finish());
+    }
     families
 }
