@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from conftest import (
-    PATIENCE_SECONDS, Outbox, Window, eventually, failure, reason, registry)
+    EXAMPLE_EVENT_SERVICE, KEY, PATIENCE_SECONDS, Outbox, Window, eventually, failure, gateways, reason, registry)
 from event_calls import (
     Code, Subscription, events, publish, publish_all, refusal, request, stub)
 
@@ -177,7 +177,8 @@ def test_tunnels_and_callers_hear_each_other(gateway, channel, start_peer):
     peer = start_peer(gateway, services=[], features=["event_ack"])
     subscription = Subscription(channel, "from.tunnel")
     peer.sends(event=registry.EventMessage(
-        event_type="from.tunnel", event_id="1", payload=b"up", metadata={"ce-type": "paid", "content-type": "text/plain"}))
+        event_type="from.tunnel", event_id="1", payload=b"up",
+        metadata={"ce-type": "paid", "content-type": "text/plain"}))
     assert peer.receives("event_ack").subscribers == 1
     event = subscription.receives()
     assert (event.id, event.payload, event.publisher_id) == ("1", b"up", peer.connected.connection_id)
@@ -339,3 +340,57 @@ def test_a_drain_ends_subscriptions_and_streams(gateway):
     assert (error.code(), reason(error)) == (Code.UNAVAILABLE, "draining")
     outbox.half_closes()
     assert gateway.exit_code() == 0
+
+
+# The example
+
+
+def test_the_example_publishes_and_subscribes(start_gateway, start_program):
+    gateway = start_gateway({"callers": {"require_key": True}, "events": {"keep_events": 3}})
+
+    def start(*arguments, key=KEY):
+        command = [*EXAMPLE_EVENT_SERVICE, *arguments]
+        return start_program(command, gateway.address, let_in=False, environment={"ADIT_CALLER_KEY": key})
+
+    def published(topic, text):
+        program = start("publish", topic, text)
+        return program.exit_code(), program.lines
+
+    listening = start("subscribe", "orders.#", "news")
+    listening.line("listening")
+    code, [line] = published("orders.eu.paid", "number 1")
+    assert code == 0 and line.endswith(": 1 subscribers")
+    first = line.split()[1].rstrip(":")
+    listening.line(f"orders.eu.paid {first} number 1")
+    published("orders.eu.paid", "number 2")
+
+    after = start("subscribe", "orders.#", "--after", first)
+    assert after.line(" number ").endswith(" number 2") and after.lines[0] == "listening"
+    kept = start("subscribe", "orders.#", "--kept")
+    assert kept.line(" number ", 2).endswith(" number 2")
+    unknown = start("subscribe", "orders.#", "--after", "gone")
+    unknown.line("listening: some events before this are not kept")
+
+    assert published("adit.own", "x") == (
+        1, ['refused: PERMISSION_DENIED topic "adit.own": names that begin with `adit` are the gateway\'s own'])
+    stranger = start("subscribe", "#", key="")
+    assert stranger.exit_code() == 1
+    stranger.line("call ended: UNAUTHENTICATED")
+
+
+def test_the_example_comes_back_to_another_gateway(tmp_path, start_program):
+    with gateways(tmp_path) as start:
+        first = start()
+        port = int(first.address.rsplit(":", 1)[1])
+        listening = start_program([*EXAMPLE_EVENT_SERVICE, "subscribe", "#"], first.address, let_in=False)
+        listening.line("listening")
+        publish(first.channel(), "a", id="1")
+        listening.line("a 1 ")
+        first.hang_up()
+        first.stop()
+        listening.line("call ended: UNAVAILABLE")
+        second = start(port=port)
+        # What the first has published is not known to the second.
+        listening.line("listening: some events before this are not kept")
+        publish(second.channel(), "a", id="2")
+        listening.line("a 2 ")
