@@ -42,7 +42,7 @@ use standing::Standing;
 /// What a message may have beside its payload and its metadata: the id and the topic, the names of
 /// fields, the type of a `CloudEvent`'s data.
 const REQUEST_OVERHEAD_BYTES: usize = 16 * 1024;
-const PUBLISH: &str = "/adit.events.v1.EventService/Publish";
+const PUBLISH_STREAM: &str = "/adit.events.v1.EventService/PublishStream";
 
 /// The service for one call.
 #[derive(Debug)]
@@ -85,9 +85,9 @@ pub(super) async fn serve(
             return body::answer(refused, respond, slot, limits.send_stall_timeout).await;
         }
     };
-    // Of one event nothing is waited for but the event itself; streams may be silent for ever.
-    let is_short = request.uri().path() == PUBLISH;
-    let patience = if is_short { limits.message_timeout } else { Duration::MAX };
+    // The only message of a request has to come; who publishes a stream may be silent for ever.
+    let is_stream = request.uri().path() == PUBLISH_STREAM;
+    let patience = if is_stream { Duration::MAX } else { limits.message_timeout };
     let service =
         EventServiceServer::new(events).max_decoding_message_size(request_bytes_max(&limits));
     let called = body::call(service, request);

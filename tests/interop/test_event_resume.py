@@ -4,8 +4,8 @@ import threading
 import grpc
 import pytest
 
-from conftest import CHANNEL_OPTIONS, PATIENCE_SECONDS, Window
-from event_calls import Subscription, events, publish, publish_all, request, stub
+from conftest import CHANNEL_OPTIONS, PATIENCE_SECONDS, Window, reason
+from event_calls import Code, Subscription, events, publish, publish_all, request, stub
 
 KEEP = {"events": {"keep_events": 5}}
 
@@ -126,6 +126,28 @@ def test_what_is_forgotten_before_it_is_read_is_told_in_its_place(start_gateway)
     assert 0 < len(heard) - 100 < 100
     assert window.metrics().one("gateway_bus_dropped_total", reason="queue_full") == 0
     small.close()
+
+
+def test_what_a_subscriber_had_no_room_for_comes_when_it_comes_back(start_gateway):
+    gateway = start_gateway({
+        "events": {"keep_events": 1_000, "keep_bytes": "60MiB"}, "limits": {"subscriber_queue_events_max": 2}})
+    channel = gateway.channel()
+    small = grpc.insecure_channel(gateway.address, [*CHANNEL_OPTIONS, ("grpc.http2.bdp_probe", 0)])
+    subscription = Subscription(small, "a", reads=False)
+    assert publish(channel, "a", id="0").subscribers == 1
+    sent, refused = 1, None
+    while refused is None:
+        try:
+            publish(channel, "a", id=str(sent), payload=b"x" * 50_000)
+        except grpc.RpcError as error:
+            refused = error
+        sent += 1
+    assert (refused.code(), reason(refused)) == (Code.RESOURCE_EXHAUSTED, "queue_full")
+    subscription.leaves()
+    small.close()
+    back = Subscription(gateway.channel(), "a", after=["0"])
+    assert not back.missed
+    assert back.ids(sent - 1) == [str(number) for number in range(1, sent)]
 
 
 class Publishing:

@@ -7,7 +7,8 @@ import grpc
 import pytest
 
 from conftest import (
-    EXAMPLE_EVENT_SERVICE, KEY, PATIENCE_SECONDS, Outbox, Window, eventually, failure, gateways, reason, registry)
+    EXAMPLE_EVENT_SERVICE, KEY, PATIENCE_SECONDS, Outbox, Window, eventually, failure, gateways, reason,
+    registry, stream_failure)
 from event_calls import (
     Code, Subscription, events, publish, publish_all, refusal, request, stub)
 
@@ -272,6 +273,8 @@ def test_who_reads_nothing_for_too_long_is_let_go(start_gateway):
             return False
     eventually(publish_until_let_go, "it is let go")
     assert window.metrics().one("gateway_limit_hits_total", limit="slow_consumer_timeout") == 1
+    slow.reads()
+    assert slow.ended() == (Code.CANCELLED, None)
 
 
 @pytest.mark.parametrize("how", ["cancel", "close"])
@@ -326,6 +329,17 @@ def test_a_listener_serves_it_or_not(start_gateway, config, is_served):
     else:
         assert refusal(publish, channel, "a")[:2] == (Code.UNIMPLEMENTED, "unknown_service")
         assert refusal(Subscription, channel, "a")[:2] == (Code.UNIMPLEMENTED, "unknown_service")
+
+
+@pytest.mark.parametrize("method", ["Publish", "Subscribe"])
+def test_a_request_whose_message_does_not_come_ends(start_gateway, method):
+    gateway = start_gateway({"limits": {"message_timeout": "300ms"}})
+    outbox = Outbox()
+    call = gateway.channel().stream_stream(f"/adit.events.v1.EventService/{method}")(iter(outbox))
+    assert stream_failure(call)[1].code() == Code.DEADLINE_EXCEEDED
+    assert reason(call) == "deadline"
+    outbox.half_closes()
+    nothing_is_left(Window(gateway))
 
 
 def test_a_drain_ends_subscriptions_and_streams(gateway):
