@@ -42,6 +42,7 @@ use standing::Standing;
 /// What a message may have beside its payload and its metadata: the id and the topic, the names of
 /// fields, the type of a `CloudEvent`'s data.
 const REQUEST_OVERHEAD_BYTES: usize = 16 * 1024;
+const IDENTITY: &str = "identity";
 const PUBLISH_STREAM: &str = "/adit.events.v1.EventService/PublishStream";
 
 /// The service for one call.
@@ -87,6 +88,8 @@ pub(super) async fn serve(
     };
     // The only message of a request has to come; who publishes a stream may be silent for ever.
     let is_stream = request.uri().path() == PUBLISH_STREAM;
+    let encoding = request.headers().get("grpc-encoding");
+    let is_compressed = encoding.is_some_and(|encoding| encoding != IDENTITY);
     let patience = if is_stream { Duration::MAX } else { limits.message_timeout };
     let service =
         EventServiceServer::new(events).max_decoding_message_size(request_bytes_max(&limits));
@@ -96,7 +99,7 @@ pub(super) async fn serve(
         let late = status::refusal(Failure::MessageOverdue).into_http::<Body>();
         return body::answer(late, respond, slot, limits.send_stall_timeout).await;
     };
-    let response = exact(response);
+    let response = exact(response, is_compressed);
     let sent = body::answer(response, respond, slot, limits.slow_consumer_timeout).await;
     if matches!(sent, Err(Unsent::Stalled)) {
         limits::hit(Limit::SlowConsumerTimeout);
@@ -109,16 +112,28 @@ fn request_bytes_max(limits: &Limits) -> usize {
     limits.event_bytes_max + limits.metadata_bytes_max + REQUEST_OVERHEAD_BYTES
 }
 
-/// tonic says `OUT_OF_RANGE` of a message over the limit; it is `RESOURCE_EXHAUSTED` (gRPC
-/// `doc/statuscodes.md`).
-fn exact(mut response: HttpResponse<Body>) -> HttpResponse<Body> {
-    if let Some(status) = response.headers_mut().get_mut(STATUS)
-        && *status == HeaderValue::from(tonic::Code::OutOfRange as u16)
-    {
-        *status = HeaderValue::from(Code::RESOURCE_EXHAUSTED.number());
-        let reason = HeaderValue::from_static("message_too_large");
-        response.headers_mut().insert(status::REASON, reason);
-    }
+/// Statuses that tonic makes get their reasons. It says `OUT_OF_RANGE` of a message over the limit; that
+/// is `RESOURCE_EXHAUSTED` (gRPC `doc/statuscodes.md`).
+fn exact(mut response: HttpResponse<Body>, is_compressed: bool) -> HttpResponse<Body> {
+    let headers = response.headers_mut();
+    let of_tonic = headers.get(STATUS).filter(|_| !headers.contains_key(status::REASON));
+    let Some(code) = of_tonic.map(|status| tonic::Code::from_bytes(status.as_bytes())) else {
+        return response;
+    };
+    let reason = match code {
+        tonic::Code::OutOfRange => {
+            headers.insert(STATUS, HeaderValue::from(Code::RESOURCE_EXHAUSTED.number()));
+            "message_too_large"
+        }
+        tonic::Code::Internal => "protocol",
+        tonic::Code::Unimplemented if is_compressed => {
+            headers.insert(status::ACCEPT_ENCODING, HeaderValue::from_static(IDENTITY));
+            "unsupported_encoding"
+        }
+        tonic::Code::Unimplemented => "unknown_service",
+        _ => return response,
+    };
+    headers.insert(status::REASON, HeaderValue::from_static(reason));
     response
 }
 

@@ -331,6 +331,17 @@ def test_a_listener_serves_it_or_not(start_gateway, config, is_served):
         assert refusal(Subscription, channel, "a")[:2] == (Code.UNIMPLEMENTED, "unknown_service")
 
 
+def test_what_is_no_message_of_the_contract_is_told_with_a_reason(gateway, channel):
+    def call(method, message=b"\xff", **options):
+        return refusal(channel.unary_unary(f"/adit.events.v1.EventService/{method}"), message, **options)[:2]
+
+    for method in ("Publish", "PublishStream", "Subscribe"):
+        assert call(method) == (Code.INTERNAL, "protocol")
+        assert call(method, compression=grpc.Compression.Gzip) == (Code.UNIMPLEMENTED, "unsupported_encoding")
+    assert call("Nothing") == (Code.UNIMPLEMENTED, "unknown_service")
+    assert publish(channel, "a").subscribers == 0
+
+
 @pytest.mark.parametrize("method", ["Publish", "Subscribe"])
 def test_a_request_whose_message_does_not_come_ends(start_gateway, method):
     gateway = start_gateway({"limits": {"message_timeout": "300ms"}})
