@@ -150,6 +150,18 @@ def test_what_a_subscriber_had_no_room_for_comes_when_it_comes_back(start_gatewa
     assert back.ids(sent - 1) == [str(number) for number in range(1, sent)]
 
 
+def test_a_subscriber_whose_connection_is_too_old_comes_back_and_misses_nothing(start_gateway):
+    gateway = start_gateway({
+        "events": {"keep_events": 9}, "callers": {"connection_age_max": "200ms", "connection_age_grace": "200ms"}})
+    channel = gateway.channel()
+    subscription = Subscription(channel, "a")
+    published(gateway, "1")
+    assert subscription.ids(1) == ["1"]
+    assert subscription.ended() == (Code.UNAVAILABLE, None)
+    published(gateway, "2")
+    assert Subscription(channel, "a", after=["1"]).ids(1) == ["2"]
+
+
 class Publishing:
     """Publishes without a pause, by turns under some topics, until it is told to stop."""
 
