@@ -8,20 +8,17 @@
 
 mod support;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{KEY, Outcome, Proxy, body, echo, load, wait_for_tunnels, with_folder};
+use support::{KEY, Outcome, Proxy, body, cpu, echo, load, wait_for_tunnels, with_folder};
 
 /// Payloads of the calls, in bytes.
 const SIZES: [usize; 2] = [64, 1024];
 const ROUNDS: usize = 5;
 const CALLS: usize = 100_000;
-/// Jiffies of /proc, per second; fixed by the kernel's interface.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 fn main() -> Outcome<()> {
     with_folder("overhead", run)
@@ -66,35 +63,14 @@ fn haproxy(folder: &Path, echo: SocketAddr) -> Outcome<Proxy> {
 /// Microseconds of CPU per call.
 fn cost(proxy: &Proxy, folder: &Path, size: usize) -> Outcome<f64> {
     let body = body(folder, size)?;
-    let before = cpu_seconds(proxy)?;
+    let before = cpu::seconds(proxy)?;
     load(proxy.address, &body, CALLS)?;
-    let seconds = cpu_seconds(proxy)? - before;
+    let seconds = cpu::seconds(proxy)? - before;
     #[expect(clippy::cast_precision_loss, reason = "a small count")]
     Ok(seconds * 1e6 / CALLS as f64)
 }
 
-/// User and system time of the whole process (proc(5), /proc/pid/stat fields 14 and 15).
-fn cpu_seconds(proxy: &Proxy) -> Outcome<f64> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", proxy.process.id()))?;
-    let fields = stat.rsplit_once(')').ok_or("stat")?.1;
-    let ticks: f64 = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<f64>().unwrap_or(0.0))
-        .sum();
-    Ok(ticks / TICKS_PER_SECOND)
-}
-
 fn spread(costs: &mut [f64]) -> String {
-    costs.sort_by(f64::total_cmp);
-    let mut text = String::new();
-    let _ = write!(
-        text,
-        "{:.1} ({:.1}, {:.1})",
-        costs[costs.len() / 2],
-        costs[0],
-        costs[costs.len() - 1]
-    );
-    text
+    let (median, least, most) = cpu::spread(costs);
+    format!("{median:.1} ({least:.1}, {most:.1})")
 }

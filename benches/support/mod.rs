@@ -1,7 +1,11 @@
 //! What the benchmarks share: a gateway, an echo service behind it, and h2load before it.
+#![allow(dead_code, reason = "each benchmark needs a part of it")]
 
-#[allow(dead_code, reason = "each benchmark needs a part of it")]
+pub(crate) mod audience;
+pub(crate) mod cpu;
 pub(crate) mod echo;
+pub(crate) mod nats;
+pub(crate) mod tunnels;
 
 use std::error::Error;
 use std::fs;
@@ -39,22 +43,23 @@ impl Proxy {
                 "keys":[{{"id":"bench","sha256":"{digest}"}}]}}"#
         );
         fs::write(&config, text)?;
-        let mut process = command
-            .arg("--config")
-            .arg(&config)
-            // Not in the file: older versions, to compare with, know no such section.
-            .env("ADIT_METRICS_ADDRESS", "127.0.0.1:0")
-            .stderr(Stdio::piped())
-            .spawn()?;
+        // Not in the file: older versions, to compare with, know no such section.
+        command.arg("--config").arg(&config).env("ADIT_METRICS_ADDRESS", "127.0.0.1:0");
+        Self::start(command, "listening: address=")
+    }
+
+    /// A server whose log says, after `before`, where it listens.
+    pub(crate) fn start(mut command: Command, before: &str) -> Outcome<Self> {
+        let mut process = command.stderr(Stdio::piped()).spawn()?;
         let log = process.stderr.take().ok_or("no log")?;
         let mut lines = BufReader::new(log).lines();
         let address = loop {
-            let line = lines.next().ok_or("the gateway did not start")??;
-            if let Some((_, address)) = line.split_once("listening: address=") {
+            let line = lines.next().ok_or_else(|| format!("{command:?} did not start"))??;
+            if let Some((_, address)) = line.split_once(before) {
                 break address.parse()?;
             }
         };
-        // The log must be read on, or the gateway would wait for its reader.
+        // The log must be read on, or the server would wait for its reader.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Self { process, address })
     }

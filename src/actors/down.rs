@@ -166,12 +166,12 @@ impl DownEnd {
 
     /// Whether there are events and no other frame is ready.
     pub fn only_events_wait(&self) -> bool {
-        !self.has_frame() && self.has_next()
+        !self.has_frame() && self.has_event()
     }
 
     /// Waits until another frame than an event is ready or the tunnel has ended.
     pub async fn until_frame(&self) {
-        while !self.has_frame() && self.ended().is_none() {
+        while !self.has_frame() && !self.has_ended() {
             self.shared.wake.notified().await;
         }
     }
@@ -186,7 +186,7 @@ impl DownEnd {
     /// written.
     pub async fn ready(&self) {
         self.shared.idle.set(true);
-        while !self.has_next() && self.ended().is_none() {
+        while !self.has_frame() && !self.has_event() && !self.has_ended() {
             self.shared.wake.notified().await;
         }
         self.shared.idle.set(false);
@@ -197,8 +197,8 @@ impl DownEnd {
         self.shared.outbox.borrow_mut().pop_control()
     }
 
-    fn has_next(&self) -> bool {
-        self.has_frame() || (self.shared.opened.get() && !self.shared.lane.is_empty())
+    fn has_event(&self) -> bool {
+        self.shared.opened.get() && !self.shared.lane.is_empty()
     }
 
     fn has_frame(&self) -> bool {
@@ -214,6 +214,11 @@ impl DownEnd {
             }
             self.shared.wake.notified().await;
         }
+    }
+
+    /// Whether the tunnel has ended.
+    pub fn has_ended(&self) -> bool {
+        self.shared.ended.borrow().is_some()
     }
 
     /// Why the tunnel has ended, if it has.

@@ -4,6 +4,7 @@
 //! arbiter of who takes, so that the lock is never waited for. What there is no room for is dropped,
 //! for this subscriber alone.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,9 @@ pub struct EventLane(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     lane: Mutex<Lane>,
+    /// Whether something waits. Written with the lock held, so that who asks need not take it: a writer
+    /// asks each time that it has nothing else to write, and hardly ever is there an event.
+    waits: AtomicBool,
     wake: Arc<Notify>,
     patience: Duration,
 }
@@ -45,7 +49,7 @@ pub struct QueuedEvent {
 
 /// What a lane asks of an event that is pushed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waits {
+pub(super) struct Terms {
     /// Its place among all events.
     pub(super) place: u64,
     /// What it counts for, in bytes.
@@ -74,7 +78,8 @@ impl EventLane {
             bytes_max: limits.subscriber_queue_bytes_max,
         };
         let lane = Mutex::new(Lane { queue: EventQueue::new(room), from: 0, is_closed: false });
-        Self(Arc::new(Shared { lane, wake, patience: limits.slow_consumer_timeout }))
+        let (waits, patience) = (AtomicBool::new(false), limits.slow_consumer_timeout);
+        Self(Arc::new(Shared { lane, waits, wake, patience }))
     }
 
     /// Wakes who takes, for that and for what else it waits.
@@ -88,8 +93,8 @@ impl EventLane {
         self.lane().from = place;
     }
 
-    pub(super) fn push(&self, queued: QueuedEvent, waits: Waits) -> Pushed {
-        let Waits { place, cost, now } = waits;
+    pub(super) fn push(&self, queued: &QueuedEvent, terms: Terms) -> Pushed {
+        let Terms { place, cost, now } = terms;
         let mut lane = self.lane();
         if lane.is_closed {
             return Pushed::Gone;
@@ -98,9 +103,10 @@ impl EventLane {
             return Pushed::Kept;
         }
         let was_empty = lane.queue.is_empty();
-        let event = queued.event.clone();
-        let has_room = lane.queue.push(event.name.as_str(), queued, cost, now);
+        let has_room = lane.queue.push(queued.event.name.as_str(), queued.clone(), cost, now);
+        self.mark(&lane);
         drop(lane);
+        // After the mark: who is woken must see it.
         if was_empty {
             self.0.wake.notify_one();
         }
@@ -109,12 +115,15 @@ impl EventLane {
 
     /// What is next, an event or that some are missing here.
     pub fn pop(&self) -> Option<Heard<QueuedEvent>> {
-        self.lane().queue.pop()
+        let mut lane = self.lane();
+        let heard = lane.queue.pop();
+        self.mark(&lane);
+        heard
     }
 
     /// Whether nothing is left to be told.
     pub fn is_empty(&self) -> bool {
-        self.lane().queue.is_empty()
+        !self.0.waits.load(Ordering::Acquire)
     }
 
     /// Whether there has been no room for too long.
@@ -131,10 +140,52 @@ impl EventLane {
                 topic.subscriber_gone();
             }
         }
+        self.mark(&lane);
+    }
+
+    /// Notes whether something waits, after a change and with the lock still held.
+    fn mark(&self, lane: &Lane) {
+        self.0.waits.store(!lane.queue.is_empty(), Ordering::Release);
     }
 
     fn lane(&self) -> MutexGuard<'_, Lane> {
         // A queue is changed in one step or not: a panic in between leaves it usable.
         self.0.lane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::testing::event;
+    use crate::observe::topics::Topics;
+    use crate::tunnel::id::MemberId;
+
+    #[test]
+    fn it_is_empty_exactly_while_there_is_nothing_to_take() {
+        let limits = Limits { subscriber_queue_events_max: 1, ..Limits::default() };
+        let lane = EventLane::new(&limits, Arc::default());
+        let topic = Arc::new(Topics::default()).begin("orders", 0);
+        let push = || {
+            let event = Arc::new(event(MemberId::random(), "orders", "1"));
+            lane.push(
+                &QueuedEvent { event, topic: topic.clone() },
+                Terms { place: 0, cost: 1, now: Instant::now() },
+            )
+        };
+        assert!(lane.is_empty());
+        assert_eq!(push(), Pushed::Taken);
+        assert_eq!(push(), Pushed::Dropped);
+        assert!(!lane.is_empty());
+        assert!(matches!(lane.pop(), Some(Heard::Event(_))));
+        assert!(!lane.is_empty(), "that one is missing is still to be told");
+        assert!(matches!(lane.pop(), Some(Heard::Gap(_))));
+        assert!(lane.is_empty());
+
+        assert_eq!(push(), Pushed::Taken);
+        lane.close();
+        assert!(lane.is_empty());
+        assert_eq!(push(), Pushed::Gone);
+        assert!(lane.is_empty());
     }
 }

@@ -32,6 +32,7 @@ use crate::tunnel::id::{RequestId, ServiceName, TunnelId, WorkerId};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::liveness::{LastSeen, Patience};
 use crate::tunnel::quota::KeyQuota;
+use crate::tunnel::topic::history::Keep;
 use crate::tunnel::waiting::WaitingRoom;
 
 pub(crate) use super::now;
@@ -134,7 +135,7 @@ impl Stage {
         for registry in &registries {
             registry.meet(registries.clone());
         }
-        let buses = start_buses(workers, &limits, &settings.window, &death);
+        let buses = start_buses(workers, &limits, &settings.window, None, &death);
         let clock = AlarmClock::start();
         let calls = Allowance::new(limits.now().calls_max);
         let first = registries[0].clone();
@@ -294,19 +295,17 @@ impl Stage {
     }
 }
 
-fn start_buses(
+/// One bus for each worker; so much is kept.
+pub(crate) fn start_buses(
     workers: usize,
     limits: &LiveLimits,
     window: &Window,
+    keep: Option<Keep>,
     death: &mpsc::UnboundedSender<&'static str>,
 ) -> Vec<BusHandle> {
     let (limits, window) = (limits.clone(), window.clone());
-    let settings = bus::Settings {
-        limits,
-        deduplicate: false,
-        kept: KeptEvents::new(None, &window.topics),
-        window,
-    };
+    let kept = KeptEvents::new(keep, &window.topics);
+    let settings = bus::Settings { limits, deduplicate: false, kept, window };
     let start = |worker| BusHandle::start(WorkerId(worker), &settings, death.clone());
     let buses: Vec<_> = (0..workers).map(start).collect();
     for bus in &buses {

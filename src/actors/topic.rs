@@ -20,7 +20,7 @@ use crate::tunnel::topic::TopicPattern;
 
 use super::event::Publication;
 use super::farewell::count_panic;
-use super::lane::{EventLane, Pushed, QueuedEvent, Waits};
+use super::lane::{EventLane, Pushed, QueuedEvent, Terms};
 use super::mailbox::{Mailbox, Post, Watched, watched};
 use super::now;
 
@@ -236,14 +236,14 @@ impl Topic {
         to: impl Iterator<Item = (&'m MemberId, &'m EventLane)>,
     ) {
         let event = &publication.event;
-        let waits = Waits { place: publication.place(), cost: event.cost(), now: now() };
+        let terms = Terms { place: publication.place(), cost: event.cost(), now: now() };
+        let queued = QueuedEvent { event: event.clone(), topic: self.counted.clone() };
         let (mut taken, mut kept, mut dropped) = (0, 0, 0);
         for (member, lane) in to {
             if already.as_ref().is_some_and(|already| !already.is_first(*member)) {
                 continue;
             }
-            let queued = QueuedEvent { event: event.clone(), topic: self.counted.clone() };
-            match lane.push(queued, waits) {
+            match lane.push(&queued, terms) {
                 Pushed::Taken => taken += 1,
                 Pushed::Kept => kept += 1,
                 Pushed::Dropped => dropped += 1,

@@ -68,9 +68,9 @@ pub enum Unsent {
 ///
 /// When the caller is gone, or does not read.
 pub async fn serve<S, B>(
-    service: S,
+    mut service: S,
     request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Bytes>,
     slot: &mut StreamSlot,
     send_stall_timeout: Duration,
 ) -> Result<(), Unsent>
@@ -78,43 +78,18 @@ where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes> + Unpin,
 {
-    let response = call(service, request).await;
-    let sent = answer(response, respond, slot, send_stall_timeout).await;
-    if matches!(sent, Err(Unsent::Stalled)) {
-        limits::hit(Limit::SendStallTimeout);
-    }
-    sent
-}
-
-/// What a generated service answers to one request.
-pub async fn call<S, B>(mut service: S, request: Request<RecvStream>) -> Response<B>
-where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-{
-    let Ok(response) =
-        service.call(request.map(|stream| RequestBody { stream, data_done: false })).await;
-    response
-}
-
-/// Sends an answer. A caller that takes nothing of it for `patience` is given up.
-///
-/// # Errors
-///
-/// When the caller is gone, or does not read.
-pub async fn answer<B>(
-    response: Response<B>,
-    mut respond: SendResponse<Bytes>,
-    slot: &mut StreamSlot,
-    patience: Duration,
-) -> Result<(), Unsent>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+    let request = request.map(|stream| RequestBody { stream, data_done: false });
+    let Ok(response) = service.call(request).await;
     let (head, body) = response.into_parts();
     let bodiless = body.is_end_stream();
     let mut stream = respond.send_response(Response::from_parts(head, ()), bodiless)?;
     slot.answered();
-    if bodiless { Ok(()) } else { send_body(body, &mut stream, patience).await }
+    let sent =
+        if bodiless { Ok(()) } else { send_body(body, &mut stream, send_stall_timeout).await };
+    if matches!(sent, Err(Unsent::Stalled)) {
+        limits::hit(Limit::SendStallTimeout);
+    }
+    sent
 }
 
 async fn send_body<B>(
@@ -142,7 +117,12 @@ where
     Ok(stream.send_data(Bytes::new(), true)?)
 }
 
-async fn send(
+/// Sends a part of an answer. A caller that takes nothing of it for `patience` is given up.
+///
+/// # Errors
+///
+/// When the caller is gone, or does not read.
+pub async fn send(
     stream: &mut SendStream<Bytes>,
     mut data: Bytes,
     patience: Duration,

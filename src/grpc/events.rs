@@ -4,46 +4,39 @@
 //! Whoever is not let in gets a status before anything of its message is read.
 
 mod cloud_event;
+mod delivery;
 mod publisher;
+mod requests;
 mod standing;
 mod subscriber;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use h2::RecvStream;
+use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
-use http::{HeaderValue, Request as HttpRequest, Response as HttpResponse};
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use prost::Message;
 use tokio::sync::watch;
-use tonic::body::Body;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Status;
 
 use super::asker::Asker;
 use super::body::{self, Unsent};
-use super::own_proto::events::event_service_server::{self, EventServiceServer};
-use super::own_proto::events::{
-    PublishRequest, PublishResponse, PublishStreamResponse, SubscribeRequest, SubscribeResponse,
-};
-use super::status::{self, STATUS};
+use super::framing::put_prefix;
+use super::status;
 use super::wire::{Phase, Shared, StreamSlot, Wire};
 use crate::actors::bus::BusHandle;
 use crate::actors::live::LiveLimits;
 use crate::observe::limits::{self, Limit};
 use crate::observe::topics::{StreamCount, Topics};
 use crate::tunnel::allowance::Hold;
-use crate::tunnel::code::Code;
 use crate::tunnel::failure::Failure;
 use crate::tunnel::id::MemberId;
-use crate::tunnel::limits::Limits;
+use requests::Requests;
 use standing::Standing;
 
-/// What a message may have beside its payload and its metadata: the id and the topic, the names of
-/// fields, the type of a `CloudEvent`'s data.
-const REQUEST_OVERHEAD_BYTES: usize = 16 * 1024;
-const IDENTITY: &str = "identity";
-const PUBLISH_STREAM: &str = "/adit.events.v1.EventService/PublishStream";
+/// Its name.
+pub(super) const SERVICE_NAME: &str = "adit.events.v1.EventService";
 
 /// The service for one call.
 #[derive(Debug)]
@@ -71,70 +64,94 @@ struct Place {
 ///
 /// When the caller is gone, or does not read.
 pub(super) async fn serve(
-    request: HttpRequest<RecvStream>,
+    request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     slot: &mut StreamSlot,
     asker: Asker,
     shared: &Shared,
     wire: &Wire,
 ) -> Result<(), Unsent> {
-    let limits = Arc::clone(&wire.worker.tunnels.limits.now());
+    let (parts, stream) = request.into_parts();
+    let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
+    let mut answer = Answer { respond, slot, content_type };
     let (events, _place) = match Events::admit(&asker, shared, wire) {
         Ok(admitted) => admitted,
-        Err(failure) => {
-            let refused = status::refusal(failure).into_http::<Body>();
-            return body::answer(refused, respond, slot, limits.send_stall_timeout).await;
+        Err(failure) => return answer.refuse(&status::refusal(failure)),
+    };
+    let mut requests = Requests::new(stream, &events.limits.now(), wire.gathering.clone());
+    let method = parts.uri.path().rsplit('/').next();
+    let answered = match method {
+        Some("Publish") => events.publish_one(&mut requests).await.map(|answer| framed(&answer)),
+        Some("PublishStream") => {
+            events.publish_many(&mut requests).await.map(|answer| framed(&answer))
         }
+        Some("Subscribe") => match events.listen(&mut requests).await {
+            Ok(subscriber) => return delivery::run(&events, subscriber, &mut answer).await,
+            Err(refusal) => Err(refusal),
+        },
+        _ => Err(status::refusal(Failure::UnknownService)),
     };
-    // The only message of a request has to come; who publishes a stream may be silent for ever.
-    let is_stream = request.uri().path() == PUBLISH_STREAM;
-    let encoding = request.headers().get("grpc-encoding");
-    let is_compressed = encoding.is_some_and(|encoding| encoding != IDENTITY);
-    let patience = if is_stream { Duration::MAX } else { limits.message_timeout };
-    let service =
-        EventServiceServer::new(events).max_decoding_message_size(request_bytes_max(&limits));
-    let called = body::call(service, request);
-    let Ok(response) = tokio::time::timeout(patience, called).await else {
-        limits::hit(Limit::MessageTimeout);
-        let late = status::refusal(Failure::MessageOverdue).into_http::<Body>();
-        return body::answer(late, respond, slot, limits.send_stall_timeout).await;
-    };
-    let response = exact(response, is_compressed);
-    let sent = body::answer(response, respond, slot, limits.slow_consumer_timeout).await;
-    if matches!(sent, Err(Unsent::Stalled)) {
-        limits::hit(Limit::SlowConsumerTimeout);
-        wire.worker.window.topics.slow_consumer();
+    match answered {
+        Ok(message) => answer.send(message, &events).await,
+        Err(refusal) => answer.refuse(&refusal),
     }
-    sent
 }
 
-fn request_bytes_max(limits: &Limits) -> usize {
-    limits.event_bytes_max + limits.metadata_bytes_max + REQUEST_OVERHEAD_BYTES
+/// A message as it goes on the wire.
+fn framed(message: &impl Message) -> Bytes {
+    let mut frame = BytesMut::new();
+    put(message, &mut frame);
+    frame.freeze()
 }
 
-/// Statuses that tonic makes get their reasons. It says `OUT_OF_RANGE` of a message over the limit; that
-/// is `RESOURCE_EXHAUSTED` (gRPC `doc/statuscodes.md`).
-fn exact(mut response: HttpResponse<Body>, is_compressed: bool) -> HttpResponse<Body> {
-    let headers = response.headers_mut();
-    let of_tonic = headers.get(STATUS).filter(|_| !headers.contains_key(status::REASON));
-    let Some(code) = of_tonic.map(|status| tonic::Code::from_bytes(status.as_bytes())) else {
-        return response;
-    };
-    let reason = match code {
-        tonic::Code::OutOfRange => {
-            headers.insert(STATUS, HeaderValue::from(Code::RESOURCE_EXHAUSTED.number()));
-            "message_too_large"
-        }
-        tonic::Code::Internal => "protocol",
-        tonic::Code::Unimplemented if is_compressed => {
-            headers.insert(status::ACCEPT_ENCODING, HeaderValue::from_static(IDENTITY));
-            "unsupported_encoding"
-        }
-        tonic::Code::Unimplemented => "unknown_service",
-        _ => return response,
-    };
-    headers.insert(status::REASON, HeaderValue::from_static(reason));
-    response
+fn put(message: &impl Message, out: &mut BytesMut) {
+    put_prefix(false, message.encoded_len(), out);
+    message.encode_raw(out);
+}
+
+/// The answer to one call.
+struct Answer<'s> {
+    respond: SendResponse<Bytes>,
+    slot: &'s mut StreamSlot,
+    content_type: Option<HeaderValue>,
+}
+
+impl Answer<'_> {
+    /// Begins it.
+    fn begin(&mut self) -> Result<SendStream<Bytes>, h2::Error> {
+        self.head(HeaderMap::new(), false)
+    }
+
+    /// Sends the only message of it.
+    async fn send(mut self, message: Bytes, events: &Events) -> Result<(), Unsent> {
+        let patience = events.limits.now().send_stall_timeout;
+        let mut stream = self.begin()?;
+        body::send(&mut stream, message, patience).await?;
+        Ok(stream.send_trailers(trailers(&Status::ok("")))?)
+    }
+
+    /// Ends it before it has begun.
+    fn refuse(mut self, why: &Status) -> Result<(), Unsent> {
+        self.head(trailers(why), true)?;
+        Ok(())
+    }
+
+    fn head(&mut self, headers: HeaderMap, is_end: bool) -> Result<SendStream<Bytes>, h2::Error> {
+        let mut head = Response::new(());
+        *head.headers_mut() = headers;
+        let content_type = self.content_type.take();
+        head.headers_mut().extend(content_type.map(|value| (header::CONTENT_TYPE, value)));
+        let stream = self.respond.send_response(head, is_end)?;
+        self.slot.answered();
+        Ok(stream)
+    }
+}
+
+fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // What the gateway says of itself fits into a header.
+    drop(status.add_header(&mut trailers));
+    trailers
 }
 
 impl Events {
@@ -159,32 +176,6 @@ impl Events {
             publisher: shared.publisher(),
         };
         Ok((events, place))
-    }
-}
-
-#[tonic::async_trait]
-impl event_service_server::EventService for Events {
-    type SubscribeStream = BoxStream<'static, Result<SubscribeResponse, Status>>;
-
-    async fn publish(
-        &self,
-        request: Request<PublishRequest>,
-    ) -> Result<Response<PublishResponse>, Status> {
-        self.publish_one(request.into_inner()).await.map(Response::new)
-    }
-
-    async fn publish_stream(
-        &self,
-        request: Request<Streaming<PublishRequest>>,
-    ) -> Result<Response<PublishStreamResponse>, Status> {
-        self.publish_many(request.into_inner()).await.map(Response::new)
-    }
-
-    async fn subscribe(
-        &self,
-        request: Request<SubscribeRequest>,
-    ) -> Result<Response<Self::SubscribeStream>, Status> {
-        self.listen(request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -12,7 +12,6 @@ use super::asker::Asker;
 use super::body::{self, Unsent};
 use super::events;
 use super::health::Health;
-use super::own_proto::events::event_service_server;
 use super::own_proto::health::health_server;
 use super::own_proto::reflection::server_reflection_server as reflection_server;
 use super::own_proto::reflection_alpha::server_reflection_server as reflection_alpha_server;
@@ -47,7 +46,7 @@ pub fn find(path: &str, roles: Roles) -> Option<Own> {
         health_server::SERVICE_NAME if roles.health => Some(Own::Health),
         reflection_server::SERVICE_NAME if roles.reflection => Some(Own::Reflection),
         reflection_alpha_server::SERVICE_NAME if roles.reflection => Some(Own::ReflectionAlpha),
-        event_service_server::SERVICE_NAME if roles.events => Some(Own::Events),
+        events::SERVICE_NAME if roles.events => Some(Own::Events),
         _ => None,
     }
 }

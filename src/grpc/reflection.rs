@@ -29,7 +29,6 @@ use crate::tunnel::failure::Failure;
 use crate::tunnel::id::ServiceName;
 
 use super::asker::Asker;
-use super::own_proto::events::event_service_server;
 use super::own_proto::health::health_server;
 use super::own_proto::reflection::server_reflection_request::MessageRequest;
 use super::own_proto::reflection::server_reflection_response::MessageResponse;
@@ -235,7 +234,7 @@ impl Sources {
         let own = [v1::SERVICE_NAME, v1alpha::SERVICE_NAME];
         let Roles { health, events, .. } = self.roles;
         let own = own.into_iter().chain(health.then_some(health_server::SERVICE_NAME));
-        let own = own.chain(events.then_some(event_service_server::SERVICE_NAME));
+        let own = own.chain(events.then_some(super::events::SERVICE_NAME));
         let Some(served) = self.registry.served(admits, LISTED_MAX).await else {
             let text = format!("there are more than {LISTED_MAX} services");
             return error(Code::RESOURCE_EXHAUSTED, &text);

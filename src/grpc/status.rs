@@ -20,7 +20,7 @@ pub const REASON: HeaderName = HeaderName::from_static("x-gateway-error");
 pub(super) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(super) const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
-pub(super) const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// The reason of what is no event or no topic.
 const BAD_EVENT: &str = "bad_event";
@@ -168,11 +168,6 @@ fn event_told(why: &EventRefusal, topic: &str) -> String {
 /// What a caller sent as an event is none.
 pub fn bad_event(message: String) -> Status {
     own_status(Code::INVALID_ARGUMENT, BAD_EVENT, message)
-}
-
-/// The caller sent more at once than an event can be.
-pub fn event_message_too_large(message: &str) -> Status {
-    own_status(Code::RESOURCE_EXHAUSTED, "message_too_large", message.to_owned())
 }
 
 /// A status of a service of the gateway's own.

@@ -336,8 +336,8 @@ def test_what_is_no_message_of_the_contract_is_told_with_a_reason(gateway, chann
         return refusal(channel.unary_unary(f"/adit.events.v1.EventService/{method}"), message, **options)[:2]
 
     for method in ("Publish", "PublishStream", "Subscribe"):
-        assert call(method) == (Code.INTERNAL, "protocol")
-        assert call(method, compression=grpc.Compression.Gzip) == (Code.UNIMPLEMENTED, "unsupported_encoding")
+        assert call(method) == (Code.INVALID_ARGUMENT, "bad_event")
+        assert call(method, b"\xff" * 1_000, compression=grpc.Compression.Gzip) == (Code.UNIMPLEMENTED, "unsupported_encoding")
     assert call("Nothing") == (Code.UNIMPLEMENTED, "unknown_service")
     assert publish(channel, "a").subscribers == 0
 

@@ -1,5 +1,6 @@
 //! Who listens hears what is published, on whichever worker, and nothing is left of who has gone.
 
+mod kept;
 mod random;
 
 use super::*;

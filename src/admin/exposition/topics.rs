@@ -35,12 +35,12 @@ pub(super) fn families(topics: &Topics) -> Vec<Option<MetricFamily>> {
         ),
         (
             "gateway_bus_slow_consumers_total",
-            "Tunnels and calls closed because they did not take their events.",
+            "Tunnels and streams closed because they did not take their events.",
             totals.slow_consumers,
         ),
         (
             "gateway_bus_replayed_total",
-            "Events that subscribers who came back read from what is kept.",
+            "Events that came to who came back from what is kept, each counted once for each.",
             totals.replayed,
         ),
     ] {
@@ -55,12 +55,12 @@ pub(super) fn families(topics: &Topics) -> Vec<Option<MetricFamily>> {
             "Topics that somebody listens to, each counted once for each worker that has subscribers.",
             totals.topics,
         ),
-        ("gateway_bus_streams", "Calls of adit.events.v1 that are open.", totals.streams),
         (
-            "gateway_bus_kept_events",
-            "Events that are kept for subscribers that come back.",
-            totals.kept_events,
+            "gateway_bus_streams",
+            "Calls of adit.events.v1: publishers and subscribers without a tunnel.",
+            totals.streams,
         ),
+        ("gateway_bus_kept_events", "Events kept for who comes back.", totals.kept_events),
         ("gateway_bus_kept_bytes", "Bytes of the events that are kept.", totals.kept_bytes),
     ] {
         let mut family = Family::gauge(name, help);

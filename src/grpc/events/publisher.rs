@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::pin::pin;
 
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
+use super::requests::Requests;
 use super::{Events, closing, cloud_event};
 use crate::actors::event::{Event, Outcome, Publication, Published};
 use crate::actors::mailbox::Mailbox;
@@ -48,8 +49,9 @@ impl Events {
     /// Publishes one event.
     pub(super) async fn publish_one(
         &self,
-        request: PublishRequest,
+        requests: &mut Requests,
     ) -> Result<PublishResponse, Status> {
+        let request = requests.only().await?;
         let mut outcome = self.publish(request).map_err(|unpublished| unpublished.status)?;
         let Some(Published { id, topic, outcome, .. }) = outcome.recv().await else {
             return Err(status::refusal(Failure::Panic));
@@ -69,7 +71,7 @@ impl Events {
     /// Publishes events as they come, until the caller has said the last.
     pub(super) async fn publish_many(
         &self,
-        mut requests: Streaming<PublishRequest>,
+        requests: &mut Requests,
     ) -> Result<PublishStreamResponse, Status> {
         let mut tally = Tally::default();
         let mut refused = pin!(self.standing.clone().until_refused(|_| Ok(())));
@@ -79,7 +81,7 @@ impl Events {
                 biased;
                 refusal = &mut refused => return Err(refusal),
                 end = closing(&mut phase) => return Err(end),
-                request = requests.message() => request.map_err(broken)?,
+                request = requests.next() => request?,
             };
             let Some(request) = request else { break };
             tally.next(self.publish(request)).await;
@@ -188,12 +190,4 @@ impl Tally {
             });
         }
     }
-}
-
-/// tonic says `OUT_OF_RANGE` of a message over the limit.
-fn broken(status: Status) -> Status {
-    if status.code() == tonic::Code::OutOfRange {
-        return status::event_message_too_large(status.message());
-    }
-    status
 }

@@ -1,14 +1,12 @@
 //! A caller that listens: what is kept since its position, then what comes.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
-use futures_util::stream::{BoxStream, StreamExt as _, try_unfold};
 use tokio::sync::{Notify, mpsc, watch};
 use tonic::Status;
 
+use super::requests::Requests;
 use super::{Events, closing};
 use crate::actors::bus::{Membership, SubscriptionEnded};
 use crate::actors::event::Event;
@@ -16,9 +14,7 @@ use crate::actors::lane::EventLane;
 use crate::actors::mailbox::Mailbox;
 use crate::auth::KeyGrant;
 use crate::grpc::own_proto::events::subscribe_response::What;
-use crate::grpc::own_proto::events::{
-    Event as SentEvent, Missed, Resume, SubscribeRequest, SubscribeResponse, Subscribed,
-};
+use crate::grpc::own_proto::events::{Missed, Resume, SubscribeRequest, Subscribed};
 use crate::grpc::publishing::told;
 use crate::grpc::wire::Phase;
 use crate::grpc::{limits_reached, status};
@@ -36,7 +32,7 @@ use crate::tunnel::topic::{BadTopic, TopicPattern};
 const POSITION_IDS_MAX: usize = 1_000;
 
 /// One who listens.
-struct Subscriber {
+pub(super) struct Subscriber {
     membership: Membership,
     lane: EventLane,
     wake: Arc<Notify>,
@@ -44,19 +40,23 @@ struct Subscriber {
     /// Where it is in what is kept, until it has read all of that.
     behind: Option<Cursor>,
     /// What it is told next.
-    ready: VecDeque<What>,
+    ready: VecDeque<Told>,
     ended: mpsc::Receiver<SubscriptionEnded>,
     phase: watch::Receiver<Phase>,
-    refused: Pin<Box<dyn Future<Output = Status> + Send>>,
+}
+
+/// What a subscriber is told.
+pub(super) enum Told {
+    /// Something was published.
+    Event(Arc<Event>),
+    /// Anything else.
+    Else(What),
 }
 
 impl Events {
     /// Listens to topics; returns when every worker knows it.
-    pub(super) async fn listen(
-        &self,
-        request: SubscribeRequest,
-    ) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, Status> {
-        let SubscribeRequest { topics, resume } = request;
+    pub(super) async fn listen(&self, requests: &mut Requests) -> Result<Subscriber, Status> {
+        let SubscribeRequest { topics, resume } = requests.first().await?;
         let limits = self.limits.now().clone();
         let patterns = patterns(&topics, &limits)
             .and_then(|patterns| self.in_scope(patterns))
@@ -67,11 +67,7 @@ impl Events {
             })?;
         let mut subscriber = self.subscriber(patterns, &limits);
         subscriber.begin(resume).await?;
-        let messages = try_unfold(subscriber, |mut subscriber| async move {
-            let what = subscriber.next().await?;
-            Ok(Some((SubscribeResponse { what: Some(what) }, subscriber)))
-        });
-        Ok(messages.boxed())
+        Ok(subscriber)
     }
 
     fn in_scope(&self, patterns: Vec<TopicPattern>) -> Result<Vec<TopicPattern>, Status> {
@@ -87,9 +83,6 @@ impl Events {
         // Each subscription ends once.
         let (ended, hears_end) = Mailbox::of_task(patterns.len());
         let membership = self.bus.member(MemberId::random(), lane.clone(), ended);
-        let allowed = patterns.clone();
-        let refused = self.standing.clone();
-        let refused = refused.until_refused(move |grant| covers(grant, &allowed));
         Subscriber {
             membership,
             lane,
@@ -99,7 +92,6 @@ impl Events {
             ready: VecDeque::new(),
             ended: hears_end,
             phase: self.phase.clone(),
-            refused: Box::pin(refused),
         }
     }
 }
@@ -123,29 +115,22 @@ impl Subscriber {
         if let Ok(ended) = self.ended.try_recv() {
             return Err(refused(&ended));
         }
-        self.ready.push_back(What::Subscribed(Subscribed { missed }));
+        self.ready.push_back(Told::Else(What::Subscribed(Subscribed { missed })));
         Ok(())
     }
 
     /// What comes next, which may take for ever.
-    async fn next(&mut self) -> Result<What, Status> {
+    pub(super) async fn next(&mut self) -> Result<Told, Status> {
         loop {
-            if let Some(what) = self.ready.pop_front() {
-                return Ok(what);
+            if let Some(told) = self.next_now() {
+                return Ok(told);
             }
-            // However much comes, a key that is good no more ends it.
-            if let Some(refusal) = (&mut self.refused).now_or_never() {
-                return Err(refusal);
-            }
-            if self.hear() {
-                if self.ready.is_empty() {
-                    // Much of what is kept may be nothing to it: others on its thread have their turn.
-                    tokio::task::yield_now().await;
-                }
+            if self.behind.is_some() {
+                // Much of what is kept may be nothing to it: others on its thread have their turn.
+                tokio::task::yield_now().await;
                 continue;
             }
             tokio::select! {
-                refusal = &mut self.refused => return Err(refusal),
                 Some(ended) = self.ended.recv() => return Err(refused(&ended)),
                 end = closing(&mut self.phase) => return Err(end),
                 () = self.wake.notified() => {}
@@ -153,28 +138,41 @@ impl Subscriber {
         }
     }
 
-    /// Takes what is there; whether that is anything.
-    fn hear(&mut self) -> bool {
+    /// What comes next, if it is there.
+    pub(super) fn next_now(&mut self) -> Option<Told> {
+        if self.ready.is_empty() {
+            self.hear();
+        }
+        self.ready.pop_front()
+    }
+
+    /// The patterns that it listens to.
+    pub(super) fn patterns(&self) -> &[TopicPattern] {
+        &self.patterns
+    }
+
+    /// Takes some of what is there.
+    fn hear(&mut self) {
         if let Some(cursor) = &mut self.behind {
             let read = self.membership.read_kept(&self.patterns, cursor);
             if read.may_miss {
-                self.ready.push_back(What::Missed(Missed { topic: "#".to_owned(), count: 0 }));
+                let missed = Missed { topic: "#".to_owned(), count: 0 };
+                self.ready.push_back(Told::Else(What::Missed(missed)));
             }
-            self.ready.extend(read.events.iter().map(|event| What::Event(sent(event))));
+            self.ready.extend(read.events.into_iter().map(Told::Event));
             if read.end.is_some() {
                 self.behind = None;
             }
-            return true;
+            return;
         }
         match self.lane.pop() {
             Some(Heard::Event(queued)) => {
                 queued.topic.delivered();
-                self.ready.push_back(What::Event(sent(&queued.event)));
+                self.ready.push_back(Told::Event(queued.event));
             }
-            Some(Heard::Gap(gap)) => self.ready.push_back(What::Missed(missed(gap))),
-            None => return false,
+            Some(Heard::Gap(gap)) => self.ready.push_back(Told::Else(What::Missed(missed(gap)))),
+            None => {}
         }
-        true
     }
 }
 
@@ -200,7 +198,7 @@ fn patterns(topics: &[String], limits: &Limits) -> Result<Vec<TopicPattern>, Sta
 }
 
 /// Whether a key allows all patterns.
-fn covers(grant: &KeyGrant, patterns: &[TopicPattern]) -> Result<(), Status> {
+pub(super) fn covers(grant: &KeyGrant, patterns: &[TopicPattern]) -> Result<(), Status> {
     match patterns.iter().find(|pattern| !grant.subscribe.covers(pattern)) {
         Some(pattern) => Err(status::event_status(&EventRefusal::OutOfScope, pattern.as_str())),
         None => Ok(()),
@@ -209,17 +207,6 @@ fn covers(grant: &KeyGrant, patterns: &[TopicPattern]) -> Result<(), Status> {
 
 fn refused(ended: &SubscriptionEnded) -> Status {
     status::event_status(&ended.why, ended.pattern.as_str())
-}
-
-fn sent(event: &Event) -> SentEvent {
-    SentEvent {
-        id: event.id.to_string(),
-        topic: event.name.as_str().to_owned(),
-        publisher_id: event.publisher.to_string(),
-        payload: event.payload.clone(),
-        timestamp: event.timestamp,
-        metadata: event.metadata.clone(),
-    }
 }
 
 fn missed(gap: Gap) -> Missed {

@@ -30,6 +30,8 @@ use super::seen;
 
 /// Frames are written together up to about this many bytes: two of HTTP/2's default frames.
 const BATCH_BYTES: usize = 32 * 1024;
+/// A tunnel that is not busy writes no more frames than this together.
+const BATCH_FRAMES: usize = 4;
 
 /// The writing half of a tunnel.
 pub(super) struct Writer {
@@ -58,7 +60,7 @@ impl Writer {
         let mut in_frame = false;
         loop {
             self.down.ready().await;
-            if self.down.ended().is_some() {
+            if self.down.has_ended() {
                 break;
             }
             let written = if self.down.only_events_wait() {
@@ -104,7 +106,7 @@ impl Writer {
     /// when all of them are on their way.
     async fn write_batch(&mut self) -> Result<(), Stopped> {
         let mut out = BytesMut::with_capacity(1024);
-        let (mut rooms, mut connects) = (Vec::new(), false);
+        let (mut rooms, mut connects) = (Vec::with_capacity(BATCH_FRAMES), false);
         let now = ticks::now();
         self.rules = Rules::under(&self.limits.now(), self.rules.features);
         while out.len() < BATCH_BYTES

@@ -137,6 +137,9 @@ impl<E> EventQueue<E> {
     }
 
     fn tell_gap(&mut self) {
+        if self.dropped.is_empty() {
+            return;
+        }
         let gaps = std::mem::take(&mut self.dropped).into_iter();
         self.waiting.extend(gaps.map(|(topic, missed)| Entry::Gap(Gap { topic, missed })));
     }
