@@ -52,6 +52,7 @@ EXAMPLE_EVENTS = {
     "python": [sys.executable, str(EXAMPLES / "python" / "events.py")],
     "rust": [str(Path(*EXAMPLE_SERVICES["rust"]).with_name("events"))],
 }
+EXAMPLE_EVENT_SERVICE = [sys.executable, str(EXAMPLES / "python" / "event_service.py")]
 READY = {
     "go": (GO / "service").exists(),
     "node": (NODE / "node_modules").exists(),

@@ -46,7 +46,7 @@ def test_a_client_without_a_schema_calls_a_service(gateway, start_peer, version,
     channel = gateway.channel()
     database = ProtoReflectionDescriptorDatabase(channel)
     assert set(database.get_services()) == {
-        "demo.Greeter", "grpc.health.v1.Health",
+        "demo.Greeter", "adit.events.v1.EventService", "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
     pool = DescriptorPool(database)
     service = pool.FindServiceByName("demo.Greeter")
@@ -75,6 +75,19 @@ def test_the_gateways_own_services_are_described_without_any_peer(gateway):
     assert [method.name for method in health.methods] == ["Check", "List", "Watch"]
     for version in ("v1", "v1alpha"):
         pool.FindServiceByName(f"grpc.reflection.{version}.ServerReflection")
+    events = pool.FindServiceByName("adit.events.v1.EventService")
+    assert [method.name for method in events.methods] == ["Publish", "PublishStream", "Subscribe"]
+    files = ["adit/events/v1/events", "adit/events/v1/cloudevents", "google/protobuf/any", "google/protobuf/timestamp"]
+    for file in files:
+        assert pool.FindFileByName(f"{file}.proto").message_types_by_name
+    cloud_event = pool.FindMessageTypeByName("io.cloudevents.v1.CloudEvent")
+    assert GetMessageClass(cloud_event)(id="1").id == "1"
+
+
+def test_events_are_listed_only_where_they_are_served(start_gateway):
+    gateway = start_gateway({"listeners": [{"address": "127.0.0.1:0", "events": False}]})
+    database = ProtoReflectionDescriptorDatabase(gateway.channel())
+    assert "adit.events.v1.EventService" not in database.get_services()
 
 
 def test_a_service_without_reflection_is_listed_and_not_described(gateway, start_peer):

@@ -32,6 +32,7 @@ async fn the_list_has_what_can_be_called_now() {
             names,
             [
                 "Plain",
+                "adit.events.v1.EventService",
                 "demo.Echo",
                 "grpc.health.v1.Health",
                 "grpc.reflection.v1.ServerReflection",
@@ -230,7 +231,7 @@ async fn a_caller_sees_what_its_key_may_call_and_its_questions_count_for_the_key
     let list = stream.ask(MessageRequest::ListServices(String::new())).await;
     let MessageResponse::ListServicesResponse(list) = list else { panic!("{list:?}") };
     assert_eq!(list.service[0].name, "a.One");
-    assert_eq!(list.service.len(), 4, "the other three are the gateway's own");
+    assert_eq!(list.service.len(), 5, "the other four are the gateway's own");
     assert_eq!(code(&stream.ask(symbol("b.Two")).await), 5);
 
     let mut call = caller.call_headers("/a.One/Say", &[("x-adit-key", BOTS)]).await;

@@ -122,6 +122,11 @@ impl Subscriber {
             if let Some(told) = self.next_now() {
                 return Ok(told);
             }
+            if self.behind.is_some() {
+                // Much of what is kept may be nothing to it: others on its thread have their turn.
+                tokio::task::yield_now().await;
+                continue;
+            }
             tokio::select! {
                 Some(ended) = self.ended.recv() => return Err(refused(&ended)),
                 end = closing(&mut self.phase) => return Err(end),
@@ -132,7 +137,9 @@ impl Subscriber {
 
     /// What comes next, if it is there.
     pub(super) fn next_now(&mut self) -> Option<Told> {
-        while self.ready.is_empty() && self.hear() {}
+        if self.ready.is_empty() {
+            self.hear();
+        }
         self.ready.pop_front()
     }
 
@@ -141,8 +148,8 @@ impl Subscriber {
         &self.patterns
     }
 
-    /// Takes what is there; whether that is anything.
-    fn hear(&mut self) -> bool {
+    /// Takes some of what is there.
+    fn hear(&mut self) {
         if let Some(cursor) = &mut self.behind {
             let read = self.membership.read_kept(&self.patterns, cursor);
             if read.may_miss {
@@ -153,7 +160,7 @@ impl Subscriber {
             if read.end.is_some() {
                 self.behind = None;
             }
-            return true;
+            return;
         }
         match self.lane.pop() {
             Some(Heard::Event(queued)) => {
@@ -161,9 +168,8 @@ impl Subscriber {
                 self.ready.push_back(Told::Event(queued.event));
             }
             Some(Heard::Gap(gap)) => self.ready.push_back(Told::Else(What::Missed(missed(gap)))),
-            None => return false,
+            None => {}
         }
-        true
     }
 }
 
