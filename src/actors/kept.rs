@@ -81,7 +81,7 @@ impl Kept {
 }
 
 impl Keepable for Arc<Event> {
-    fn id(&self) -> &str {
+    fn id(&self) -> &Arc<str> {
         &self.id
     }
 

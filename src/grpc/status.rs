@@ -170,6 +170,12 @@ pub fn bad_event(message: String) -> Status {
     own_status(Code::INVALID_ARGUMENT, BAD_EVENT, message)
 }
 
+/// The gateway stops while a caller publishes that has published so many events.
+pub fn cut_off(events: u64) -> Status {
+    let (code, reason) = of_failure(Failure::Draining);
+    own_status(code, reason, format!("the gateway is shutting down; {events} events were taken"))
+}
+
 /// A status of a service of the gateway's own.
 fn own_status(code: Code, reason: &'static str, message: String) -> Status {
     let reason = HeaderMap::from_iter([(REASON, HeaderValue::from_static(reason))]);

@@ -16,8 +16,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderValue, Request, Response, header};
@@ -276,14 +276,14 @@ impl Parts {
                 () = narrowed => {}
             }
         };
-        // By this it is asked when the key has changed, and not each time that a frame goes or comes.
-        let mut key = FuturesUnordered::from_iter([key]);
+        // Each of these is asked when there is something for it, and not each time that a frame goes.
+        let mut beside =
+            FuturesUnordered::from_iter([reader.run().boxed_local(), key.boxed_local()]);
         let mut writing = std::pin::pin!(writer.run());
         tokio::select! {
             biased;
             end = &mut writing => return end,
-            () = reader.run() => {}
-            _ = key.next() => {}
+            _ = beside.next() => {}
         }
         // The connection knows why; the writer says it to the peer.
         writing.await

@@ -195,15 +195,17 @@ async fn of_a_publisher_that_dies_in_a_burst_a_beginning_is_delivered_in_order()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_and_goes_beside_a_publisher_hears_exactly_what_was_accepted_for_it() {
-    const EVENTS: u64 = 2_000;
+    const EVENTS_MIN: u32 = 500;
     let gateway = Gateway::start();
     let mut publisher = gateway.peer_with(&[], &["event_ack"]).await;
     let mut subscriber = gateway.peer_with(&[], &[]).await;
     let publishing = tokio::spawn(async move {
-        let mut accepted = 0;
-        for number in 0..EVENTS {
-            publisher.publish("a", &number.to_string(), "payload").await;
+        let (mut published, mut accepted) = (0, 0);
+        // Until some were published while it listened, and some while it did not.
+        while published < EVENTS_MIN || accepted == 0 || accepted == published {
+            publisher.publish("a", &published.to_string(), "payload").await;
             accepted += publisher.ack().await.subscribers;
+            published += 1;
         }
         (publisher, accepted)
     });
@@ -233,7 +235,6 @@ async fn who_comes_and_goes_beside_a_publisher_hears_exactly_what_was_accepted_f
     }
     assert!(heard.is_sorted_by(|one, other| one < other), "in order, each once: {heard:?}");
     assert_eq!(heard.len() as u64, u64::from(accepted), "after {rounds} rounds");
-    assert!(accepted > 0 && u64::from(accepted) < EVENTS);
 }
 
 #[tokio::test]

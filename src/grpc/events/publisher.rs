@@ -80,7 +80,7 @@ impl Events {
             let request = tokio::select! {
                 biased;
                 refusal = &mut refused => return Err(refusal),
-                end = closing(&mut phase) => return Err(end),
+                end = closing(&mut phase) => return Err(tally.cut_off(end)),
                 request = requests.next() => request?,
             };
             let Some(request) = request else { break };
@@ -142,6 +142,15 @@ impl Events {
 }
 
 impl Tally {
+    /// What the caller is told if its stream ends before its time. Whoever has published a part of it
+    /// must not be told to try again as if it had not run.
+    fn cut_off(&self, end: Status) -> Status {
+        match self.events {
+            0 => end,
+            events => status::cut_off(events),
+        }
+    }
+
     /// One more event has come. There are never more under way than there may be.
     async fn next(&mut self, published: Result<mpsc::Receiver<Published>, Unpublished>) {
         let index = self.events;

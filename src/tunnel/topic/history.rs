@@ -5,6 +5,7 @@
 //! listens: whoever reads up to the end knows the first place that comes by itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::{TopicName, TopicPattern};
 
@@ -30,7 +31,7 @@ pub struct Keep {
 /// What can be kept. A clone of it is cheap.
 pub trait Keepable: Clone {
     /// What its publisher calls it.
-    fn id(&self) -> &str;
+    fn id(&self) -> &Arc<str>;
     /// What it was published under.
     fn topic(&self) -> &TopicName;
     /// What it counts for.
@@ -43,6 +44,8 @@ pub struct History<E> {
     keep: Keep,
     /// Every event that is kept, by its place.
     events: BTreeMap<u64, E>,
+    /// The same by their ids: several publishers may use the same one.
+    places: BTreeSet<(Arc<str>, u64)>,
     topics: HashMap<TopicName, Kept>,
     /// The topics, by the place of the last event that each had.
     by_silence: BTreeMap<u64, TopicName>,
@@ -101,6 +104,7 @@ impl<E: Keepable> History<E> {
         Self {
             keep,
             events: BTreeMap::new(),
+            places: BTreeSet::new(),
             topics: HashMap::new(),
             by_silence: BTreeMap::new(),
             bytes: 0,
@@ -133,6 +137,7 @@ impl<E: Keepable> History<E> {
             kept.places.push_back(place);
             kept.bytes += bytes;
             self.bytes += bytes;
+            self.places.insert((event.id().clone(), place));
             self.events.insert(place, event);
         }
         self.check();
@@ -142,15 +147,18 @@ impl<E: Keepable> History<E> {
     /// Where somebody begins who has heard these events, by their ids; at the oldest that is kept if
     /// there are none.
     pub fn resume(&self, patterns: &[TopicPattern], ids: &[String]) -> Resumption {
-        let ids: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
-        let known = |(_, event): &(&u64, &E)| ids.contains(event.id());
-        let mut heard: BTreeSet<u64> =
-            self.events.iter().filter(known).map(|(place, _)| *place).collect();
+        let mut heard: BTreeSet<u64> = ids.iter().flat_map(|id| self.places_of(id)).collect();
         let forgotten_before = self.forgotten_before(patterns);
         let first = heard.pop_first();
         let from = first.map_or(0, |first| first + 1);
         let may_miss = !ids.is_empty() && (first.is_none() || forgotten_before > from);
         Resumption { cursor: Cursor { from, heard, forgotten_before }, may_miss }
+    }
+
+    fn places_of(&self, id: &str) -> impl Iterator<Item = u64> {
+        let id: Arc<str> = id.into();
+        let places = self.places.range((id.clone(), 0)..=(id, u64::MAX));
+        places.map(|(_, place)| *place)
     }
 
     /// What comes next for somebody who reads the topics that the patterns mean.
@@ -198,9 +206,11 @@ impl<E: Keepable> History<E> {
         if let Some(kept) = self.topics.get_mut(topic) {
             while kept.places.len() >= events_max || kept.bytes + bytes > bytes_max {
                 let Some(oldest) = kept.places.pop_front() else { break };
-                let bytes = self.events.remove(&oldest).map_or(0, |event| event.bytes());
-                kept.bytes -= bytes;
-                self.bytes -= bytes;
+                if let Some(event) = self.events.remove(&oldest) {
+                    self.places.remove(&(event.id().clone(), oldest));
+                    kept.bytes -= event.bytes();
+                    self.bytes -= event.bytes();
+                }
                 kept.forgotten_before = kept.forgotten_before.max(oldest + 1);
             }
         }
@@ -214,8 +224,10 @@ impl<E: Keepable> History<E> {
     fn forget_topic(&mut self) {
         let Some((last, topic)) = self.by_silence.pop_first() else { return };
         let Some(kept) = self.topics.remove(&topic) else { return };
-        for place in &kept.places {
-            self.events.remove(place);
+        for place in kept.places {
+            if let Some(event) = self.events.remove(&place) {
+                self.places.remove(&(event.id().clone(), place));
+            }
         }
         self.bytes -= kept.bytes;
         self.forgotten_before = self.forgotten_before.max(last + 1);
@@ -227,6 +239,7 @@ impl<E: Keepable> History<E> {
             self.by_silence.len(),
             "each topic was heard last once"
         );
+        debug_assert_eq!(self.events.len(), self.places.len(), "each event is found by its id");
         debug_assert!(self.bytes <= self.keep.total_bytes_max, "all together have room");
         debug_assert!(self.topics.len() <= self.keep.topics_max, "so many topics are known");
     }
@@ -376,7 +389,7 @@ mod tests {
             prop_assert!(heard.is_sorted_by_key(|event| event.id.parse::<usize>().unwrap()));
             for letter in ["a", "b", "c"] {
                 let fits = |event: &&Sample| event.topic.as_str() == letter && event.bytes <= KEEP.bytes_max;
-                let of_topic: Vec<_> = pushed.iter().filter(fits).map(|event| event.id.clone()).collect();
+                let of_topic: Vec<_> = pushed.iter().filter(fits).map(|event| event.id.to_string()).collect();
                 prop_assert!(of_topic.ends_with(&after(&history, &[letter], &[]).0));
             }
         }
@@ -385,12 +398,12 @@ mod tests {
     #[derive(Clone, Debug, PartialEq, Eq)]
     struct Sample {
         topic: TopicName,
-        id: String,
+        id: Arc<str>,
         bytes: usize,
     }
 
     impl Keepable for Sample {
-        fn id(&self) -> &str {
+        fn id(&self) -> &Arc<str> {
             &self.id
         }
 
@@ -404,7 +417,7 @@ mod tests {
     }
 
     fn sized(topic: &str, id: &str, bytes: usize) -> Sample {
-        Sample { topic: TopicName::parse(topic, 255).unwrap(), id: id.to_owned(), bytes }
+        Sample { topic: TopicName::parse(topic, 255).unwrap(), id: id.into(), bytes }
     }
 
     fn push(history: &mut History<Sample>, events: &[(&str, &str)]) {
@@ -420,7 +433,7 @@ mod tests {
         let Resumption { mut cursor, may_miss } = history.resume(&patterns, &heard);
         let read = history.read(&patterns, &mut cursor);
         assert!(read.end.is_some() && !read.may_miss, "a short one is read at once");
-        (read.events.into_iter().map(|event| event.id).collect(), may_miss)
+        (read.events.into_iter().map(|event| event.id.to_string()).collect(), may_miss)
     }
 
     fn ids<const N: usize>(ids: [&str; N]) -> Vec<String> {
