@@ -7,7 +7,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use crate::observe::topics::TopicSnapshot;
+use crate::observe::topics::{TopicSnapshot, TopicTotals};
 
 use super::Facts;
 use super::answer::list as list_of;
@@ -43,6 +43,12 @@ enum Sort {
 struct Page {
     #[serde(flatten)]
     paging: Paging,
+    /// Calls of `adit.events.v1` that are open.
+    streams: u64,
+    /// Events that are kept for who comes back.
+    kept_events: u64,
+    /// Bytes of them.
+    kept_bytes: u64,
     topics: Vec<Topic>,
 }
 
@@ -73,7 +79,9 @@ pub(super) async fn list(
         let mut topics = facts.window.topics.look();
         sort(&mut topics, wish.sort);
         paging.cut(&mut topics);
-        Ok(Page { paging, topics: topics.into_iter().map(Topic::from).collect() })
+        let TopicTotals { streams, kept_events, kept_bytes, .. } = facts.window.topics.totals();
+        let topics = topics.into_iter().map(Topic::from).collect();
+        Ok(Page { paging, streams, kept_events, kept_bytes, topics })
     })
 }
 

@@ -190,7 +190,8 @@ pub(super) struct CallersFile {
     #[schemars(extend("default" = true))]
     pub(super) request_id: Option<bool>,
     /// A connection this old (a tenth less or more) gets GOAWAY: clients open another, calls in flight
-    /// finish. 0s is never. One that carries a tunnel gets as old as it likes.
+    /// finish. 0s is never. One that carries a tunnel gets as old as it likes, one that
+    /// carries a subscriber of events is not closed.
     #[schemars(extend("default" = shown(ConnectionAge::default().max)))]
     pub(super) connection_age_max: Option<Span>,
     /// What is still in flight so long after that ends with its connection.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How old connections of callers get. Those that carry a tunnel get as old as they like.
+/// How old connections of callers get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionAge {
     /// A connection is told to go at this age, a tenth sooner or later, so that connections made
@@ -33,6 +33,18 @@ pub(super) enum Due {
     Close,
 }
 
+/// What a connection carries that matters for its age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Calls, or nothing.
+    Calls,
+    /// A subscriber of events: it would miss some if it had to come back, so that the connection is told
+    /// to go and not closed.
+    Subscriber,
+    /// A tunnel: it gets as old as it likes.
+    Tunnel,
+}
+
 /// The age of one connection, behind one timer.
 #[derive(Debug)]
 pub(super) struct Aging {
@@ -52,21 +64,25 @@ impl Aging {
         Self { timer, age, told: false }
     }
 
-    /// Waits for what comes next; nothing does while the connection is `exempt`. May be given up and
-    /// asked again.
-    pub(super) async fn due(&mut self, exempt: impl Fn() -> bool) -> Due {
+    /// Waits for what comes next, as long as what the connection `carries` then lets it. May be given up
+    /// and asked again.
+    pub(super) async fn due(&mut self, carries: impl Fn() -> Carries) -> Due {
         let Some(timer) = &mut self.timer else { return std::future::pending().await };
         loop {
             timer.as_mut().await;
-            if exempt() {
-                timer.as_mut().reset(Instant::now() + self.age.max);
-            } else if self.told {
-                self.timer = None;
-                return Due::Close;
-            } else {
-                self.told = true;
-                timer.as_mut().reset(Instant::now() + self.age.grace);
-                return Due::Leave;
+            match (carries(), self.told) {
+                (Carries::Tunnel, _) | (Carries::Subscriber, true) => {
+                    timer.as_mut().reset(Instant::now() + self.age.max);
+                }
+                (Carries::Calls, true) => {
+                    self.timer = None;
+                    return Due::Close;
+                }
+                (Carries::Calls | Carries::Subscriber, false) => {
+                    self.told = true;
+                    timer.as_mut().reset(Instant::now() + self.age.grace);
+                    return Due::Leave;
+                }
             }
         }
     }
@@ -96,10 +112,10 @@ mod tests {
     async fn a_connection_is_told_to_go_and_closed_after_the_grace() {
         let start = Instant::now();
         let mut aging = Aging::new(AGE);
-        assert_eq!(aging.due(|| false).await, Due::Leave);
+        assert_eq!(aging.due(|| Carries::Calls).await, Due::Leave);
         let left = Instant::now();
         assert!((90..=111).contains(&(left - start).as_secs()), "{:?}", left - start);
-        assert_eq!(aging.due(|| false).await, Due::Close);
+        assert_eq!(aging.due(|| Carries::Calls).await, Due::Close);
         assert_eq!((Instant::now() - left).as_secs(), 9);
     }
 
@@ -108,15 +124,25 @@ mod tests {
         let start = Instant::now();
         let mut aging = Aging::new(AGE);
         let long = Duration::from_secs(1_000);
-        assert!(tokio::time::timeout(long, aging.due(|| true)).await.is_err());
-        assert_eq!(aging.due(|| false).await, Due::Leave);
+        assert!(tokio::time::timeout(long, aging.due(|| Carries::Tunnel)).await.is_err());
+        assert_eq!(aging.due(|| Carries::Calls).await, Due::Leave);
         assert!((Instant::now() - start).as_secs() < 1_120);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_a_subscriber_is_told_to_go_and_closed_only_without_it() {
+        let mut aging = Aging::new(AGE);
+        assert_eq!(aging.due(|| Carries::Subscriber).await, Due::Leave);
+        let long = Duration::from_secs(1_000);
+        let stays = tokio::time::timeout(long, aging.due(|| Carries::Subscriber));
+        assert!(stays.await.is_err());
+        assert_eq!(aging.due(|| Carries::Calls).await, Due::Close);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_age_of_zero_is_never() {
         let mut aging = Aging::new(ConnectionAge { max: Duration::ZERO, ..AGE });
         let year = Duration::from_hours(24 * 365);
-        assert!(tokio::time::timeout(year, aging.due(|| false)).await.is_err());
+        assert!(tokio::time::timeout(year, aging.due(|| Carries::Calls)).await.is_err());
     }
 }

@@ -169,7 +169,7 @@ async fn drive(
                 count(Count::ConnectionDrained);
                 connection.graceful_shutdown();
             }
-            due = aging.due(|| shared.carries_tunnel()) => match due {
+            due = aging.due(|| shared.carries()) => match due {
                 Due::Leave => {
                     count(Count::ConnectionAged);
                     connection.graceful_shutdown();

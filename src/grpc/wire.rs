@@ -21,7 +21,7 @@ use crate::tunnel::id::MemberId;
 use crate::tunnel::limits::Limits;
 
 use super::affinity::Affinities;
-use super::age::ConnectionAge;
+use super::age::{Carries, ConnectionAge};
 use super::early_cancels::EarlyCancels;
 use super::keepalive::Keepalive;
 use super::round_trip::RoundTrips;
@@ -112,6 +112,7 @@ pub struct Shared {
     /// As many streams as may be counted at once.
     streams_max: usize,
     tunnels: Cell<usize>,
+    subscribers: Cell<usize>,
 }
 
 /// One stream of a connection, counted until it is dropped. Dropped before its answer began, it was
@@ -121,6 +122,7 @@ pub struct StreamSlot {
     shared: Rc<Shared>,
     answered: bool,
     tunnel: bool,
+    subscriber: bool,
     /// From then on a cancel is none of a mind that changed.
     due: Option<Instant>,
 }
@@ -153,6 +155,7 @@ impl Shared {
             streams: Cell::new(0),
             streams_max: STREAMS_OVERLAP * limits.streams_per_connection_max,
             tunnels: Cell::new(0),
+            subscribers: Cell::new(0),
         }
     }
 
@@ -166,9 +169,13 @@ impl Shared {
         self.tunnel_wanted.notified().await;
     }
 
-    /// Whether one of its streams is a tunnel.
-    pub fn carries_tunnel(&self) -> bool {
-        self.tunnels.get() > 0
+    /// What it carries that matters for its age.
+    pub fn carries(&self) -> Carries {
+        match (self.tunnels.get(), self.subscribers.get()) {
+            (0, 0) => Carries::Calls,
+            (0, _) => Carries::Subscriber,
+            _ => Carries::Tunnel,
+        }
     }
 
     /// Counts one more stream, unless there are as many as there may be.
@@ -176,7 +183,8 @@ impl Shared {
         let streams = self.streams.get();
         (streams < self.streams_max).then(|| {
             self.streams.set(streams + 1);
-            StreamSlot { shared: self.clone(), answered: false, tunnel: false, due: None }
+            let shared = self.clone();
+            StreamSlot { shared, answered: false, tunnel: false, subscriber: false, due: None }
         })
     }
 }
@@ -201,6 +209,13 @@ impl StreamSlot {
             self.shared.tunnel_wanted.notify_one();
         }
     }
+
+    /// Somebody listens to events by the stream, for as long as it likes.
+    pub fn becomes_subscriber(&mut self) {
+        if !std::mem::replace(&mut self.subscriber, true) {
+            self.shared.subscribers.set(self.shared.subscribers.get() + 1);
+        }
+    }
 }
 
 impl Drop for StreamSlot {
@@ -209,6 +224,9 @@ impl Drop for StreamSlot {
         shared.streams.set(shared.streams.get() - 1);
         if self.tunnel {
             shared.tunnels.set(shared.tunnels.get() - 1);
+        }
+        if self.subscriber {
+            shared.subscribers.set(shared.subscribers.get() - 1);
         }
         if !self.answered && self.due.is_none_or(|due| now() < due) {
             shared.early_cancels.one_more();
@@ -247,14 +265,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_carries_a_tunnel_as_long_as_one_of_its_streams_is_one() {
+    async fn a_connection_carries_a_tunnel_or_a_subscriber_as_long_as_a_stream_of_it_is_one() {
         let shared = connection(1);
         let mut slot = shared.take_slot().unwrap();
-        assert!(!shared.carries_tunnel());
+        assert_eq!(shared.carries(), Carries::Calls);
         slot.becomes_tunnel();
-        assert!(shared.carries_tunnel());
+        assert_eq!(shared.carries(), Carries::Tunnel);
         drop(slot);
-        assert!(!shared.carries_tunnel());
+        assert_eq!(shared.carries(), Carries::Calls);
+        let mut slot = shared.take_slot().unwrap();
+        slot.becomes_subscriber();
+        assert_eq!(shared.carries(), Carries::Subscriber);
+        drop(slot);
+        assert_eq!(shared.carries(), Carries::Calls);
     }
 
     fn connection(early_cancels_burst: usize) -> Rc<Shared> {

@@ -363,6 +363,9 @@ def test_a_drain_ends_subscriptions_and_streams(gateway):
     assert subscription.ended() == (Code.UNAVAILABLE, "draining")
     error = failure(call)
     assert (error.code(), reason(error)) == (Code.UNAVAILABLE, "draining")
+    assert error.details() == "the gateway is shutting down; 1 events were taken"
+    metadata = dict(error.trailing_metadata())
+    assert "grpc-retry-pushback-ms" not in metadata, "a part of it has run"
     outbox.half_closes()
     assert gateway.exit_code() == 0
 

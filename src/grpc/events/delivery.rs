@@ -30,6 +30,7 @@ pub(super) async fn run(
     mut subscriber: Subscriber,
     answer: &mut Answer<'_>,
 ) -> Result<(), Unsent> {
+    answer.slot.becomes_subscriber();
     let patterns = subscriber.patterns().to_vec();
     let refused = events.standing.clone().until_refused(|grant| covers(grant, &patterns));
     let patience = events.limits.now().slow_consumer_timeout;
