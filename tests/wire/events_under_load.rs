@@ -200,12 +200,12 @@ async fn who_comes_and_goes_beside_a_publisher_hears_exactly_what_was_accepted_f
     let mut publisher = gateway.peer_with(&[], &["event_ack"]).await;
     let mut subscriber = gateway.peer_with(&[], &[]).await;
     let publishing = tokio::spawn(async move {
-        let (mut published, mut accepted) = (0, 0);
+        let (mut number, mut accepted) = (0, 0);
         // Until some were published while it listened, and some while it did not.
-        while published < EVENTS_MIN || accepted == 0 || accepted == published {
-            publisher.publish("a", &published.to_string(), "payload").await;
+        while number < EVENTS_MIN || accepted == 0 || accepted == number {
+            publisher.publish("a", &number.to_string(), "payload").await;
             accepted += publisher.ack().await.subscribers;
-            published += 1;
+            number += 1;
         }
         (publisher, accepted)
     });
