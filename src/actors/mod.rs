@@ -27,7 +27,8 @@
 //!
 //! The rest are not actors: [`traffic`] is what travels between them, [`credit`] and [`down`] are
 //! a tunnel's outgoing queue, [`lane`] is a subscriber's queue of [`event`]s, [`kept`]
-//! what is kept of them, [`answering`] puts one answer together, [`alarm`] is the one timer
+//! what is kept of them, [`taker`] the task that takes from both, [`answering`] puts one answer
+//! together, [`alarm`] is the one timer
 //! of a worker, [`live`] the limits in force, [`worker`] is one of each permanent actor.
 
 pub mod alarm;
