@@ -100,6 +100,13 @@ impl Event {
         let metadata: usize = pairs.map(|(name, value)| name.len() + value.len()).sum();
         self.payload.len() + metadata + OVERHEAD_BYTES
     }
+
+    /// What it counts for where it is kept, in bytes: its id and its topic are there several times, and
+    /// most of it once more as the frame that is sent.
+    pub fn kept_cost(&self) -> usize {
+        let texts = 3 * self.id.len() + 3 * self.name.as_str().len();
+        2 * self.cost() + texts
+    }
 }
 
 impl Publication {

@@ -1,12 +1,13 @@
 //! The events that are kept, of all workers.
 //!
-//! A lock and no actor: whoever publishes would wait for its turn with it all the same, and nothing is
-//! done under the lock that takes long.
+//! A lock and no actor: whoever publishes would wait for its turn with it all the same. What is done under
+//! the lock is bounded; what of a step is meant for a subscriber is found out without it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::observe::topics::Topics;
-use crate::tunnel::topic::history::{Cursor, History, Keep, Keepable, Read, Resumption};
+use crate::tunnel::topic::history::{History, Keep, Keepable};
+use crate::tunnel::topic::reader::{Read, Reader};
 use crate::tunnel::topic::{TopicName, TopicPattern};
 
 use super::event::Event;
@@ -41,33 +42,36 @@ impl KeptEvents {
         place
     }
 
-    /// Where somebody begins who has heard the events with these ids.
-    pub(super) fn resume(&self, patterns: &[TopicPattern], ids: &[String]) -> Resumption {
-        match &self.0 {
-            Some(kept) => kept.with(|history| history.resume(patterns, ids)),
-            None => Resumption { cursor: Cursor::default(), may_miss: !ids.is_empty() },
-        }
+    /// Where somebody begins who has heard the events with these ids: it reads what is kept before it
+    /// listens, if anything is. Whether it may miss some.
+    pub(super) fn resume(
+        &self,
+        patterns: &[TopicPattern],
+        ids: &[String],
+        lane: &EventLane,
+    ) -> (Reader, bool) {
+        let mut reader = Reader::new(patterns);
+        let Some(kept) = &self.0 else { return (reader, !ids.is_empty()) };
+        lane.hear_from(u64::MAX);
+        let found = kept.with(|history| history.find(ids));
+        let may_miss = reader.begin(found);
+        (reader, may_miss)
     }
 
     /// What comes next for somebody who reads what is kept. At its end the lane begins to take what
     /// comes after it: nothing is kept in between.
-    pub(super) fn read(
-        &self,
-        patterns: &[TopicPattern],
-        cursor: &mut Cursor,
-        lane: &EventLane,
-    ) -> Read<Arc<Event>> {
+    pub(super) fn read(&self, reader: &mut Reader, lane: &EventLane) -> Read<Arc<Event>> {
         let Some(kept) = &self.0 else {
-            lane.hear_from(0);
-            return Read { events: Vec::new(), may_miss: false, end: Some(0) };
+            return Read { events: Vec::new(), may_miss: false, is_end: true };
         };
-        let read = kept.with(|history| {
-            let read = history.read(patterns, cursor);
-            if let Some(end) = read.end {
+        let step = kept.with(|history| {
+            let step = history.read(reader.from(), reader.forgotten_after());
+            if let Some(end) = step.end {
                 lane.hear_from(end);
             }
-            read
+            step
         });
+        let read = reader.take(step, |event| &event.name);
         kept.counted.replays(read.events.len());
         read
     }
@@ -90,6 +94,6 @@ impl Keepable for Arc<Event> {
     }
 
     fn bytes(&self) -> usize {
-        self.cost()
+        self.kept_cost()
     }
 }

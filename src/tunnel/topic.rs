@@ -7,6 +7,7 @@ pub mod directory;
 pub mod duplicates;
 pub mod history;
 pub mod queue;
+pub mod reader;
 pub mod refusal;
 pub mod tree;
 

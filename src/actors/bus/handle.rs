@@ -12,7 +12,7 @@ use crate::actors::mailbox::{Mailbox, Post};
 use crate::observe::window::Window;
 use crate::tunnel::id::{MemberId, WorkerId};
 use crate::tunnel::topic::TopicPattern;
-use crate::tunnel::topic::history::{Cursor, Read, Resumption};
+use crate::tunnel::topic::reader::{Read, Reader};
 
 use super::{
     Bus, LeaveBus, MeetBuses, Narrow, Publish, Settle, Subscribe, SubscriptionEnded, Unsubscribe,
@@ -107,16 +107,15 @@ impl Membership {
     }
 
     /// Begins to read what is kept of these topics, after the events with these ids; its lane takes
-    /// nothing until all of that is read. To be done before it listens.
-    pub fn resume(&self, patterns: &[TopicPattern], ids: &[String]) -> Resumption {
-        self.lane.hear_from(u64::MAX);
-        self.bus.kept.resume(patterns, ids)
+    /// nothing until all of that is read. To be done before it listens. Whether it may miss some.
+    pub fn resume(&self, patterns: &[TopicPattern], ids: &[String]) -> (Reader, bool) {
+        self.bus.kept.resume(patterns, ids, &self.lane)
     }
 
     /// Reads on in what is kept, once what it listens to has [settled](Self::settled). After the end
     /// events come by the lane.
-    pub fn read_kept(&self, patterns: &[TopicPattern], cursor: &mut Cursor) -> Read<Arc<Event>> {
-        self.bus.kept.read(patterns, cursor, &self.lane)
+    pub fn read_kept(&self, reader: &mut Reader) -> Read<Arc<Event>> {
+        self.bus.kept.read(reader, &self.lane)
     }
 
     /// May listen to what `keep` says, and to nothing else: the other subscriptions end.

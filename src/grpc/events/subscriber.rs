@@ -23,8 +23,8 @@ use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::tunnel::id::MemberId;
 use crate::tunnel::limits::Limits;
-use crate::tunnel::topic::history::Cursor;
 use crate::tunnel::topic::queue::{Gap, Heard};
+use crate::tunnel::topic::reader::Reader;
 use crate::tunnel::topic::refusal::EventRefusal;
 use crate::tunnel::topic::{BadTopic, TopicPattern};
 
@@ -37,7 +37,7 @@ pub(super) struct Subscriber {
     lane: EventLane,
     patterns: Vec<TopicPattern>,
     /// Where it is in what is kept, until it has read all of that.
-    behind: Option<Cursor>,
+    behind: Option<Reader>,
     /// What it is told next.
     ready: VecDeque<Told>,
     ended: mpsc::Receiver<SubscriptionEnded>,
@@ -101,9 +101,9 @@ impl Subscriber {
                 let text = format!("a position has {POSITION_IDS_MAX} event ids at most");
                 return Err(status::bad_event(text));
             }
-            let resumption = self.membership.resume(&self.patterns, &after_event_ids);
-            missed = resumption.may_miss;
-            self.behind = Some(resumption.cursor);
+            let (reader, may_miss) = self.membership.resume(&self.patterns, &after_event_ids);
+            missed = may_miss;
+            self.behind = Some(reader);
         }
         for pattern in &self.patterns {
             self.membership.subscribe(pattern.clone());
@@ -150,14 +150,14 @@ impl Subscriber {
 
     /// Takes some of what is there.
     fn hear(&mut self) {
-        if let Some(cursor) = &mut self.behind {
-            let read = self.membership.read_kept(&self.patterns, cursor);
+        if let Some(reader) = &mut self.behind {
+            let read = self.membership.read_kept(reader);
             if read.may_miss {
                 let missed = Missed { topic: "#".to_owned(), count: 0 };
                 self.ready.push_back(Told::Else(What::Missed(missed)));
             }
             self.ready.extend(read.events.into_iter().map(Told::Event));
-            if read.end.is_some() {
+            if read.is_end {
                 self.behind = None;
             }
             return;

@@ -2,18 +2,21 @@
 //!
 //! Each event has a place in the order in which the gateway took them. A subscriber names the last
 //! events that it has heard, gets what is kept after those in that order, some at a time, and then
-//! listens: whoever reads up to the end knows the first place that comes by itself.
+//! listens: whoever reads up to the end knows the first place that comes by itself. What of it is meant
+//! for whom is found out by a [`super::reader::Reader`], since publishers do not wait for that.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::{TopicName, TopicPattern};
+use super::TopicName;
 
-/// So many events are looked at in one step, whether they are meant or not: a step holds up who
-/// publishes.
-const LOOKED_AT_MAX: usize = 1_024;
-/// About so many bytes of events are given in one step, which stay in memory until they are taken.
+/// So many events are read in one step, which holds up who publishes.
+const READ_MAX: usize = 256;
+/// About so many bytes of events are read in one step, which stay in memory until they are taken.
 const READ_BYTES_MAX: usize = 1024 * 1024;
+/// So many events of topics that are forgotten go with each event that comes: a topic may have had very
+/// many.
+const LET_GO_MAX: usize = 64;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub struct History<E> {
     events: BTreeMap<u64, E>,
     /// The same by their ids: several publishers may use the same one.
     places: BTreeSet<(Arc<str>, u64)>,
+    /// Events of topics that are forgotten, which go one after the other.
+    leaving: VecDeque<u64>,
     topics: HashMap<TopicName, Kept>,
     /// The topics, by the place of the last event that each had.
     by_silence: BTreeMap<u64, TopicName>,
@@ -67,35 +72,35 @@ struct Kept {
     forgotten_before: u64,
 }
 
-/// Where a subscriber is that reads what is kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cursor {
-    /// The next place that it has not read.
-    from: u64,
-    /// Places after that of events that it has heard.
-    heard: BTreeSet<u64>,
-    /// It knows that events before this place may be missing.
-    forgotten_before: u64,
+/// What is known of the events that somebody has heard.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The places of those that are kept.
+    pub places: BTreeSet<u64>,
+    /// Some are not kept.
+    pub are_missing: bool,
+    /// What is not kept any more.
+    pub forgotten: Forgotten,
 }
 
-/// Where a subscriber that comes back begins.
+/// Some of what is kept.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Resumption {
-    /// The position.
-    pub cursor: Cursor,
-    /// None of the events that were named is kept any more, or others that came later are not.
-    pub may_miss: bool,
-}
-
-/// Some of what a subscriber that comes back has missed.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Read<E> {
-    /// The events, the oldest first.
-    pub events: Vec<E>,
-    /// Events that it had not read were forgotten meanwhile.
-    pub may_miss: bool,
+pub struct Step<E> {
+    /// The events with their places, the oldest first.
+    pub events: Vec<(u64, E)>,
+    /// What is not kept any more.
+    pub forgotten: Forgotten,
     /// There is no more: events from this place on come by themselves.
     pub end: Option<u64>,
+}
+
+/// Events that are not kept any more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Those of any topic before this place.
+    pub before: u64,
+    /// Those of these topics before these places.
+    pub of_topics: Vec<(TopicName, u64)>,
 }
 
 impl<E: Keepable> History<E> {
@@ -105,6 +110,7 @@ impl<E: Keepable> History<E> {
             keep,
             events: BTreeMap::new(),
             places: BTreeSet::new(),
+            leaving: VecDeque::new(),
             topics: HashMap::new(),
             by_silence: BTreeMap::new(),
             bytes: 0,
@@ -140,47 +146,39 @@ impl<E: Keepable> History<E> {
             self.places.insert((event.id().clone(), place));
             self.events.insert(place, event);
         }
+        self.let_go(LET_GO_MAX);
         self.check();
         place
     }
 
-    /// Where somebody begins who has heard these events, by their ids; at the oldest that is kept if
-    /// there are none.
-    pub fn resume(&self, patterns: &[TopicPattern], ids: &[String]) -> Resumption {
-        let mut heard: BTreeSet<u64> = ids.iter().flat_map(|id| self.places_of(id)).collect();
-        let forgotten_before = self.forgotten_before(patterns);
-        let first = heard.pop_first();
-        let from = first.map_or(0, |first| first + 1);
-        let may_miss = !ids.is_empty() && (first.is_none() || forgotten_before > from);
-        Resumption { cursor: Cursor { from, heard, forgotten_before }, may_miss }
+    /// The events with these ids. Where several have the same one the last of them is meant.
+    pub fn find(&self, ids: &[String]) -> Found {
+        let ids: BTreeSet<&String> = ids.iter().collect();
+        let places: BTreeSet<u64> = ids.iter().filter_map(|id| self.place_of(id)).collect();
+        let are_missing = places.len() < ids.len();
+        let first = places.first().filter(|_| !are_missing);
+        let after = first.map_or(0, |first| first + 1);
+        Found { are_missing, forgotten: self.forgotten(after), places }
     }
 
-    fn places_of(&self, id: &str) -> impl Iterator<Item = u64> {
+    fn place_of(&self, id: &str) -> Option<u64> {
         let id: Arc<str> = id.into();
-        let places = self.places.range((id.clone(), 0)..=(id, u64::MAX));
-        places.map(|(_, place)| *place)
+        let mut places = self.places.range((id.clone(), 0)..=(id, u64::MAX));
+        places.next_back().map(|(_, place)| *place)
     }
 
-    /// What comes next for somebody who reads the topics that the patterns mean.
-    pub fn read(&self, patterns: &[TopicPattern], cursor: &mut Cursor) -> Read<E> {
-        let forgotten_before = self.forgotten_before(patterns);
-        let may_miss = forgotten_before > cursor.forgotten_before.max(cursor.from);
-        cursor.forgotten_before = forgotten_before;
-        let (mut events, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
-        for (place, event) in self.events.range(cursor.from..) {
-            if looked_at >= LOOKED_AT_MAX || bytes >= READ_BYTES_MAX {
-                return Read { events, may_miss, end: None };
+    /// What comes from a place on, and what has been forgotten after another.
+    pub fn read(&self, from: u64, forgotten_after: u64) -> Step<E> {
+        let forgotten = self.forgotten(forgotten_after);
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for (place, event) in self.events.range(from..) {
+            if events.len() >= READ_MAX || bytes >= READ_BYTES_MAX {
+                return Step { events, forgotten, end: None };
             }
-            looked_at += 1;
-            cursor.from = place + 1;
-            let is_meant = || patterns.iter().any(|pattern| pattern.matches(event.topic()));
-            if !cursor.heard.remove(place) && is_meant() {
-                bytes += event.bytes();
-                events.push(event.clone());
-            }
+            bytes += event.bytes();
+            events.push((*place, event.clone()));
         }
-        cursor.from = self.next;
-        Read { events, may_miss, end: Some(self.next) }
+        Step { events, forgotten, end: Some(self.next) }
     }
 
     /// How many events are kept, and how many bytes of them.
@@ -188,15 +186,12 @@ impl<E: Keepable> History<E> {
         (self.events.len(), self.bytes)
     }
 
-    /// Events of these topics before this place may not be kept any more.
-    fn forgotten_before(&self, patterns: &[TopicPattern]) -> u64 {
-        let is_meant = |name: &TopicName| patterns.iter().any(|pattern| pattern.matches(name));
-        let meant = self
-            .topics
-            .iter()
-            .filter(|(name, kept)| kept.forgotten_before > self.forgotten_before && is_meant(name));
-        let of_meant = meant.map(|(_, kept)| kept.forgotten_before).max();
-        of_meant.unwrap_or(self.forgotten_before)
+    /// What has been forgotten that came after a place.
+    fn forgotten(&self, after: u64) -> Forgotten {
+        let topics = self.topics.iter().map(|(name, kept)| (name, kept.forgotten_before));
+        let later = topics.filter(|(_, before)| *before > after.max(self.forgotten_before));
+        let of_topics = later.map(|(name, before)| (name.clone(), before)).collect();
+        Forgotten { before: self.forgotten_before, of_topics }
     }
 
     /// Forgets the oldest events of a topic, and topics that were silent longest, until an event of so
@@ -214,23 +209,32 @@ impl<E: Keepable> History<E> {
                 kept.forgotten_before = kept.forgotten_before.max(oldest + 1);
             }
         }
+        while self.bytes + bytes > total_bytes_max && self.let_go(1) {}
         // The topic itself is the last to go: it has just been heard of.
         while self.bytes + bytes > total_bytes_max && self.topics.len() > 1 {
             self.forget_topic();
+            while self.bytes + bytes > total_bytes_max && self.let_go(1) {}
         }
     }
 
-    /// Forgets the topic that was silent longest.
+    /// Forgets the topic that was silent longest. Its events go in time.
     fn forget_topic(&mut self) {
         let Some((last, topic)) = self.by_silence.pop_first() else { return };
         let Some(kept) = self.topics.remove(&topic) else { return };
-        for place in kept.places {
-            if let Some(event) = self.events.remove(&place) {
-                self.places.remove(&(event.id().clone(), place));
+        self.leaving.extend(kept.places);
+        self.forgotten_before = self.forgotten_before.max(last + 1);
+    }
+
+    /// Lets so many events of topics go that are forgotten; whether there was any.
+    fn let_go(&mut self, most: usize) -> bool {
+        let leaving: Vec<_> = self.leaving.drain(..most.min(self.leaving.len())).collect();
+        for place in &leaving {
+            if let Some(event) = self.events.remove(place) {
+                self.places.remove(&(event.id().clone(), *place));
+                self.bytes -= event.bytes();
             }
         }
-        self.bytes -= kept.bytes;
-        self.forgotten_before = self.forgotten_before.max(last + 1);
+        !leaving.is_empty()
     }
 
     fn check(&self) {
@@ -248,6 +252,8 @@ impl<E: Keepable> History<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tunnel::topic::TopicPattern;
+    use crate::tunnel::topic::reader::{Read, Reader};
     use proptest::prelude::*;
 
     const KEEP: Keep = Keep { events_max: 3, bytes_max: 10, topics_max: 2, total_bytes_max: 16 };
@@ -265,7 +271,37 @@ mod tests {
     fn of_several_that_were_heard_the_first_counts_and_none_comes_again() {
         let mut history = History::new(Keep { events_max: 9, ..KEEP });
         push(&mut history, &[("a", "1"), ("a", "2"), ("a", "3"), ("a", "4"), ("a", "5")]);
-        assert_eq!(after(&history, &["a"], &["4", "2", "gone"]), (ids(["3", "5"]), false));
+        assert_eq!(after(&history, &["a"], &["4", "2", "2"]), (ids(["3", "5"]), false));
+    }
+
+    #[test]
+    fn if_one_that_was_heard_is_not_kept_all_others_come_and_that_is_told() {
+        let mut history = History::new(KEEP);
+        push(&mut history, &[("b", "1"), ("a", "2"), ("b", "3"), ("b", "4"), ("b", "5")]);
+        assert_eq!(after(&history, &["#"], &["1", "4"]), (ids(["2", "3", "5"]), true));
+    }
+
+    #[test]
+    fn of_several_events_with_one_id_the_last_is_meant() {
+        let mut history = History::new(KEEP);
+        push(&mut history, &[("a", "1"), ("a", "x"), ("b", "x"), ("b", "2")]);
+        assert_eq!(after(&history, &["#"], &["x"]), (ids(["2"]), false));
+    }
+
+    #[test]
+    fn a_topic_that_had_very_many_events_is_forgotten_in_steps() {
+        let many = 3 * LET_GO_MAX;
+        let keep =
+            Keep { events_max: many, bytes_max: many, topics_max: 1, total_bytes_max: 2 * many };
+        let mut history = History::new(keep);
+        for _ in 0..many {
+            history.push(sized("a", "x", 1));
+        }
+        for left in [2, 1, 0] {
+            history.push(sized("b", "y", 1));
+            assert_eq!(history.size().0, left * LET_GO_MAX + 3 - left);
+        }
+        assert!(after(&history, &["#"], &["y"]).0.is_empty());
     }
 
     #[test]
@@ -317,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_long_history_is_read_in_steps_and_what_is_lost_between_them_is_told() {
-        let total = LOOKED_AT_MAX * 2 + 10;
+        let total = READ_MAX * 2 + 10;
         let mut history = History::new(Keep {
             events_max: total,
             bytes_max: total,
@@ -327,18 +363,15 @@ mod tests {
         for number in 0..total {
             history.push(sized("a", &number.to_string(), 1));
         }
-        let patterns = [pattern("a")];
-        let mut cursor = history.resume(&patterns, &[]).cursor;
-        let first = history.read(&patterns, &mut cursor);
-        assert_eq!((first.events.len(), first.may_miss, first.end), (LOOKED_AT_MAX, false, None));
-        for _ in 0..LOOKED_AT_MAX {
+        let (mut reader, _) = resume(&history, &["a"], &[]);
+        let first = read(&history, &mut reader);
+        assert_eq!((first.events.len(), first.may_miss, first.is_end), (READ_MAX, false, false));
+        for _ in 0..=READ_MAX {
             history.push(sized("a", "late", 1));
         }
-        assert!(!history.read(&patterns, &mut cursor.clone()).may_miss, "those were read");
-        history.push(sized("a", "late", 1));
-        let second = history.read(&patterns, &mut cursor);
-        assert!(second.may_miss && second.end.is_none());
-        assert!(!history.read(&patterns, &mut cursor).may_miss, "it is told once");
+        let second = read(&history, &mut reader);
+        assert!(second.may_miss && !second.is_end, "one was not read");
+        assert!(!read(&history, &mut reader).may_miss, "it is told once");
     }
 
     #[test]
@@ -347,24 +380,22 @@ mod tests {
         let mut history = History::new(keep);
         history.push(sized("a", "1", READ_BYTES_MAX));
         history.push(sized("a", "2", 1));
-        let patterns = [pattern("a")];
-        let mut cursor = history.resume(&patterns, &[]).cursor;
-        assert_eq!(history.read(&patterns, &mut cursor).events.len(), 1);
-        let rest = history.read(&patterns, &mut cursor);
-        assert_eq!((rest.events.len(), rest.end), (1, Some(2)));
+        let (mut reader, _) = resume(&history, &["a"], &[]);
+        assert_eq!(read(&history, &mut reader).events.len(), 1);
+        let rest = read(&history, &mut reader);
+        assert_eq!((rest.events.len(), rest.is_end), (1, true));
     }
 
     proptest! {
         /// However much comes, nothing keeps more than it may, what is kept of a topic is its end, and
-        /// who reads on and on between pushes hears each event once or is told of a loss.
+        /// each time that somebody reads on it gets all that came since, or is told of a loss.
         #[test]
         fn the_end_of_each_topic_is_kept_and_reading_on_skips_nothing_silently(
             steps in prop::collection::vec((0..4_usize, 1..12_usize), 0..100)
         ) {
             let mut history = History::new(KEEP);
-            let patterns = [pattern("#")];
-            let mut cursor = history.resume(&patterns, &[]).cursor;
-            let (mut pushed, mut heard, mut told) = (Vec::new(), Vec::new(), false);
+            let (mut reader, _) = resume(&history, &["#"], &[]);
+            let (mut pushed, mut read_up_to) = (Vec::new(), 0);
             for (what, bytes) in steps {
                 if what < 3 {
                     let topic = ["a", "b", "c"][what];
@@ -372,12 +403,12 @@ mod tests {
                     history.push(event.clone());
                     pushed.push(event);
                 } else {
-                    let read = history.read(&patterns, &mut cursor);
-                    heard.extend(read.events);
-                    let is_gap = heard.len() < pushed.len();
-                    told |= read.may_miss;
-                    prop_assert!(!is_gap || told, "{} of {}", heard.len(), pushed.len());
-                    prop_assert_eq!(read.end, Some(pushed.len() as u64));
+                    let read = read(&history, &mut reader);
+                    let unread = &pushed[read_up_to..];
+                    read_up_to = pushed.len();
+                    prop_assert!(read.is_end && read.events.is_sorted_by_key(number));
+                    prop_assert!(read.events.iter().all(|event| unread.contains(event)));
+                    prop_assert!(read.may_miss || read.events == unread, "{:?}", read.events);
                 }
                 prop_assert!(history.topics.len() <= KEEP.topics_max);
                 prop_assert!(history.bytes <= KEEP.total_bytes_max);
@@ -386,13 +417,16 @@ mod tests {
                     prop_assert!(kept.places.len() <= KEEP.events_max && kept.bytes <= KEEP.bytes_max);
                 }
             }
-            prop_assert!(heard.is_sorted_by_key(|event| event.id.parse::<usize>().unwrap()));
             for letter in ["a", "b", "c"] {
                 let fits = |event: &&Sample| event.topic.as_str() == letter && event.bytes <= KEEP.bytes_max;
                 let of_topic: Vec<_> = pushed.iter().filter(fits).map(|event| event.id.to_string()).collect();
                 prop_assert!(of_topic.ends_with(&after(&history, &[letter], &[]).0));
             }
         }
+    }
+
+    fn number(event: &Sample) -> usize {
+        event.id.parse().unwrap()
     }
 
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -428,12 +462,23 @@ mod tests {
 
     /// What comes for somebody who has heard these, and whether some may be missing.
     fn after(history: &History<Sample>, topics: &[&str], heard: &[&str]) -> (Vec<String>, bool) {
+        let (mut reader, may_miss) = resume(history, topics, heard);
+        let read = read(history, &mut reader);
+        assert!(read.is_end && !read.may_miss, "a short one is read at once");
+        (read.events.into_iter().map(|event| event.id.to_string()).collect(), may_miss)
+    }
+
+    fn resume(history: &History<Sample>, topics: &[&str], heard: &[&str]) -> (Reader, bool) {
         let patterns: Vec<_> = topics.iter().map(|text| pattern(text)).collect();
         let heard: Vec<_> = heard.iter().map(|id| (*id).to_owned()).collect();
-        let Resumption { mut cursor, may_miss } = history.resume(&patterns, &heard);
-        let read = history.read(&patterns, &mut cursor);
-        assert!(read.end.is_some() && !read.may_miss, "a short one is read at once");
-        (read.events.into_iter().map(|event| event.id.to_string()).collect(), may_miss)
+        let mut reader = Reader::new(&patterns);
+        let may_miss = reader.begin(history.find(&heard));
+        (reader, may_miss)
+    }
+
+    fn read(history: &History<Sample>, reader: &mut Reader) -> Read<Sample> {
+        let step = history.read(reader.from(), reader.forgotten_after());
+        reader.take(step, |event| &event.topic)
     }
 
     fn ids<const N: usize>(ids: [&str; N]) -> Vec<String> {

@@ -7,7 +7,8 @@ use tokio::task::yield_now;
 
 use super::*;
 use crate::actors::testing::start_buses;
-use crate::tunnel::topic::history::{Cursor, Keep};
+use crate::tunnel::topic::history::Keep;
+use crate::tunnel::topic::reader::Reader;
 
 const NAMES: [&str; 3] = ["a", "a.b", "c"];
 const KEEP: Keep =
@@ -22,14 +23,14 @@ async fn who_comes_back_reads_what_is_kept_after_an_event_and_then_hears_what_co
         assert_eq!(publisher.outcome().await.1, Outcome::NoSubscriber);
     }
     let listener = Listener::new(&stage, 1);
-    let (mut cursor, may_miss) = come_back(&listener, &["a.*"], &sent[..1]).await;
+    let (mut reader, may_miss) = come_back(&listener, &["a.*"], &sent[..1]).await;
     assert!(!may_miss);
     let last = publisher.publish("a.b");
     let accepted = Outcome::Accepted { subscribers: 1 };
     assert_eq!(publisher.outcome().await, (last.clone(), accepted), "it will read that");
     assert_eq!(listener.heard(), NOTHING, "that is kept");
-    let read = listener.membership.read_kept(&[pattern("a.*")], &mut cursor);
-    assert!(read.end.is_some() && !read.may_miss);
+    let read = listener.membership.read_kept(&mut reader);
+    assert!(read.is_end && !read.may_miss);
     assert_eq!(ids(&read.events), [&sent[1..], slice::from_ref(&last)].concat());
     let next = publisher.publish("a.b");
     settle().await;
@@ -44,9 +45,9 @@ async fn where_nothing_is_kept_who_comes_back_is_told_so_and_hears_what_comes() 
     let publisher = Publisher::new(&stage, 0);
     publisher.publish("a");
     let listener = Listener::new(&stage, 1);
-    let (mut cursor, may_miss) = come_back(&listener, &["a"], &["known".into()]).await;
+    let (mut reader, may_miss) = come_back(&listener, &["a"], &["known".into()]).await;
     assert!(may_miss);
-    assert!(listener.membership.read_kept(&[pattern("a")], &mut cursor).events.is_empty());
+    assert!(listener.membership.read_kept(&mut reader).events.is_empty());
     let next = publisher.publish("a");
     settle().await;
     assert_eq!(listener.heard(), [next]);
@@ -125,28 +126,28 @@ async fn returning(
     reads_after: usize,
 ) -> (Listener, Vec<Arc<str>>) {
     yields(comes_after).await;
-    let (mut cursor, _) = come_back(&listener, &["#"], &[]).await;
+    let (mut reader, _) = come_back(&listener, &["#"], &[]).await;
     yields(reads_after).await;
     let mut heard = Vec::new();
     loop {
-        let read = listener.membership.read_kept(&[pattern("#")], &mut cursor);
+        let read = listener.membership.read_kept(&mut reader);
         assert!(!read.may_miss);
         heard.extend(ids(&read.events));
-        if read.end.is_some() {
+        if read.is_end {
             return (listener, heard);
         }
     }
 }
 
-async fn come_back(listener: &Listener, topics: &[&str], heard: &[Arc<str>]) -> (Cursor, bool) {
+async fn come_back(listener: &Listener, topics: &[&str], heard: &[Arc<str>]) -> (Reader, bool) {
     let patterns: Vec<_> = topics.iter().map(|text| pattern(text)).collect();
     let heard: Vec<_> = heard.iter().map(ToString::to_string).collect();
-    let resumption = listener.membership.resume(&patterns, &heard);
+    let resumed = listener.membership.resume(&patterns, &heard);
     for pattern in patterns {
         listener.membership.subscribe(pattern);
     }
     listener.membership.settled().await;
-    (resumption.cursor, resumption.may_miss)
+    resumed
 }
 
 fn ids(events: &[Arc<crate::actors::event::Event>]) -> Vec<Arc<str>> {
