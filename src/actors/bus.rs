@@ -20,7 +20,7 @@ use crate::tunnel::topic::directory::{Changed, Most, TopicDirectory};
 use crate::tunnel::topic::duplicates::Duplicates;
 use crate::tunnel::topic::refusal::EventRefusal;
 
-use super::event::Publication;
+use super::event::{InVain, Publication};
 use super::farewell::PermanentFarewell;
 use super::kept::KeptEvents;
 use super::lane::EventLane;
@@ -38,12 +38,12 @@ use super::topic::{Already, Beginning, Left, TopicHandle, TopicLost};
 #[rtype(result = "()")]
 struct MeetBuses(Vec<BusHandle>);
 
-/// A member listens to a topic.
+/// A member listens to topics.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Subscribe {
     member: MemberId,
-    pattern: TopicPattern,
+    patterns: Vec<TopicPattern>,
     lane: EventLane,
     ended: Mailbox<SubscriptionEnded>,
 }
@@ -141,7 +141,8 @@ struct Bus {
 watched!(
     Bus is Bus,
     told: [
-        MeetBuses, Subscribe, Unsubscribe, LeaveBus, Narrow, Publish, DeliverHere, Settle, Settled,
+        MeetBuses, Subscribe, Unsubscribe, LeaveBus, Narrow, Publish, InVain, DeliverHere, Settle,
+        Settled,
         TopicElsewhere, TopicLost,
     ],
     asked: [],
@@ -165,13 +166,12 @@ struct Member {
     left: Vec<Weak<Left>>,
 }
 
-/// A subscription that is granted.
-struct Joins<'s> {
-    topic: TopicHandle,
-    pattern: &'s TopicPattern,
+/// A member that asks for topics.
+struct Asks {
+    member: MemberId,
     lane: EventLane,
     ended: Mailbox<SubscriptionEnded>,
-    /// What the member listens to besides.
+    /// What it listens to already.
     before: Vec<Running>,
 }
 
@@ -241,27 +241,70 @@ impl Bus {
         self.left(member, pattern);
     }
 
-    /// A member joins a topic, after all that it listened to before.
-    fn join(&mut self, member: MemberId, joins: Joins<'_>) {
-        let Joins { topic, pattern, lane, ended, before } = joins;
-        let new = || Member { ended, counted: None, left: Vec::new() };
-        let Member { counted, left, .. } = self.members.entry(member).or_insert_with(new);
-        let left: Vec<_> = left.drain(..).filter_map(|left| left.upgrade()).collect();
-        if before.is_empty() && left.is_empty() {
-            topic.join(member, lane);
-        } else {
-            self.turns += 1;
-            let passed = topic.join_after(member, lane, self.turns);
-            for running in before {
-                running.topic.let_pass(member, passed.clone());
+    /// A member asks for a topic. All that it asks for at once it joins after what it listened to
+    /// before: nothing is published in between, so that none of them can overtake another.
+    fn subscribe(
+        &mut self,
+        asks: &Asks,
+        left: &[Arc<Left>],
+        pattern: TopicPattern,
+        lost: &Mailbox<TopicLost>,
+    ) {
+        let limits = self.limits.now();
+        let most =
+            Most { topics: limits.topics_max, subscriptions: limits.subscriptions_per_tunnel_max };
+        let begin = || self.cradle.begin(&pattern, lost.clone());
+        match self.directory.subscribe(asks.member, &pattern, most, begin) {
+            Ok(Some(Changed { topic, is_edge })) => {
+                self.join(asks, left, &topic.topic);
+                if let Some(counted) = self.counted(asks.member) {
+                    counted.listens(pattern.as_str());
+                }
+                if is_edge {
+                    self.announce(&pattern, true);
+                }
             }
-            for left in left {
-                left.let_pass(passed.clone());
+            Ok(None) => {}
+            Err(why) => {
+                let of_all = matches!(why, EventRefusal::Topics { .. });
+                limits::hit(if of_all {
+                    Limit::TopicsMax
+                } else {
+                    Limit::SubscriptionsPerTunnelMax
+                });
+                asks.ended.tell(SubscriptionEnded { pattern, why });
             }
         }
+    }
+
+    /// The topics that a member left since it last joined one, if they have not let it go yet.
+    fn left_lately(&mut self, asks: &Asks) -> Vec<Arc<Left>> {
+        let new = || Member { ended: asks.ended.clone(), counted: None, left: Vec::new() };
+        let Member { left, .. } = self.members.entry(asks.member).or_insert_with(new);
+        left.drain(..).filter_map(|left| left.upgrade()).collect()
+    }
+
+    /// A member joins a topic, after all that it listened to before.
+    fn join(&mut self, asks: &Asks, left: &[Arc<Left>], topic: &TopicHandle) {
+        let Asks { member, lane, before, .. } = asks;
+        if before.is_empty() && left.is_empty() {
+            return topic.join(*member, lane.clone());
+        }
+        self.turns += 1;
+        let passed = topic.join_after(*member, lane.clone(), self.turns);
+        for running in before {
+            running.topic.let_pass(*member, passed.clone());
+        }
+        for left in left {
+            left.let_pass(passed.clone());
+        }
+    }
+
+    /// Where it is counted what a member listens to.
+    fn counted(&mut self, member: MemberId) -> Option<&SubscriberCount> {
         let topics = &self.cradle.counted;
-        let counted = counted.get_or_insert_with(|| topics.subscriber(member.uuid().as_u128()));
-        counted.listens(pattern.as_str());
+        let Member { counted, .. } = self.members.get_mut(&member)?;
+        Some(counted.get_or_insert_with(|| topics.subscriber(member.uuid().as_u128())))
     }
 
     /// A subscription ends that its member still wants.
@@ -322,31 +365,12 @@ impl Handler<Subscribe> for Bus {
     type Result = ();
 
     fn handle(&mut self, subscribe: Subscribe, ctx: &mut Self::Context) {
-        let Subscribe { member, pattern, lane, ended } = subscribe;
-        let limits = self.limits.now();
-        let most =
-            Most { topics: limits.topics_max, subscriptions: limits.subscriptions_per_tunnel_max };
-        let lost = Post::of(self, ctx);
-        let before = self.directory.topics_of(member);
-        let begin = || self.cradle.begin(&pattern, lost.mailbox());
-        match self.directory.subscribe(member, &pattern, most, begin) {
-            Ok(Some(Changed { topic, is_edge })) => {
-                let (topic, pattern) = (topic.topic, &pattern);
-                self.join(member, Joins { topic, pattern, lane, ended, before });
-                if is_edge {
-                    self.announce(pattern, true);
-                }
-            }
-            Ok(None) => {}
-            Err(why) => {
-                let of_all = matches!(why, EventRefusal::Topics { .. });
-                limits::hit(if of_all {
-                    Limit::TopicsMax
-                } else {
-                    Limit::SubscriptionsPerTunnelMax
-                });
-                ended.tell(SubscriptionEnded { pattern, why });
-            }
+        let Subscribe { member, patterns, lane, ended } = subscribe;
+        let lost = Post::of(self, ctx).mailbox();
+        let asks = Asks { member, lane, ended, before: self.directory.topics_of(member) };
+        let left = self.left_lately(&asks);
+        for pattern in patterns {
+            self.subscribe(&asks, &left, pattern, &lost);
         }
     }
 }
@@ -385,9 +409,13 @@ impl Handler<Narrow> for Bus {
 impl Handler<Publish> for Bus {
     type Result = ();
 
-    fn handle(&mut self, Publish(publication): Publish, _: &mut Self::Context) {
+    fn handle(&mut self, Publish(publication): Publish, ctx: &mut Self::Context) {
         if self.came_before(&publication) {
             return publication.is_duplicate();
+        }
+        // What is kept comes to who comes back.
+        if self.deduplicate && publication.event.is_named && !self.kept.keeps() {
+            publication.tells_if_in_vain(Post::of(self, ctx).mailbox());
         }
         publication.is_routed(self.kept.keep(&publication.event));
         let route = self.directory.route(&publication.event.name);
@@ -395,6 +423,14 @@ impl Handler<Publish> for Bus {
             bus.post.tell(DeliverHere(publication.clone()));
         }
         deliver(&route.here, &publication);
+    }
+}
+
+impl Handler<InVain> for Bus {
+    type Result = ();
+
+    fn handle(&mut self, InVain(event): InVain, _: &mut Self::Context) {
+        self.duplicates.forget(event.publisher, &event.id);
     }
 }
 

@@ -20,6 +20,9 @@ use super::mailbox::Mailbox;
 /// What an event counts for beside its payload and its metadata: about what an empty one takes in memory.
 const OVERHEAD_BYTES: usize = 256;
 
+/// A larger payload is not copied into the frame that is sent.
+pub const FRAMED_BYTES_MAX: usize = 4 * 1024;
+
 /// Something that was published.
 #[derive(Debug)]
 pub struct Event {
@@ -54,7 +57,14 @@ pub struct Publication {
     outcome: Option<Mailbox<Published>>,
     counted: Arc<Topics>,
     room: Option<Hold>,
+    /// Hears if nobody has it.
+    in_vain: OnceLock<Mailbox<InVain>>,
 }
+
+/// To a bus that knows events by their ids: nobody has this one, so that it may come again.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct InVain(pub Arc<Event>);
 
 /// No bus has looked at it.
 const NEW: u8 = 0;
@@ -102,10 +112,11 @@ impl Event {
     }
 
     /// What it counts for where it is kept, in bytes: its id and its topic are there several times, and
-    /// most of it once more as the frame that is sent.
+    /// all but a large payload once more as the frame that is sent.
     pub fn kept_cost(&self) -> usize {
         let texts = 3 * self.id.len() + 3 * self.name.as_str().len();
-        2 * self.cost() + texts
+        let rest = self.cost() - self.payload.len();
+        self.cost() + rest + self.payload.len().min(FRAMED_BYTES_MAX) + texts
     }
 }
 
@@ -127,7 +138,14 @@ impl Publication {
             outcome,
             counted,
             room,
+            in_vain: OnceLock::new(),
         }
+    }
+
+    /// Tells somebody if nobody has it in the end.
+    pub(super) fn tells_if_in_vain(&self, in_vain: Mailbox<InVain>) {
+        // The bus of its publisher is the only one that asks.
+        let _ = self.in_vain.set(in_vain);
     }
 
     /// It goes to all who listen, in this place among all events.
@@ -172,6 +190,12 @@ impl Drop for Publication {
             Outcome::NoSubscriber => Publishing::NoSubscriber,
             Outcome::Refused(_) => Publishing::Rejected,
         });
+        // Before its publisher, who may try again at once.
+        if let (Outcome::NoSubscriber | Outcome::Refused(_), Some(bus)) =
+            (outcome, self.in_vain.get())
+        {
+            bus.tell(InVain(self.event.clone()));
+        }
         if let Some(publisher) = &self.outcome {
             let (id, topic) = (self.event.id.clone(), self.event.name.as_str().into());
             publisher.tell(Published { id, topic, outcome, room: self.room.take() });

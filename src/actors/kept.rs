@@ -33,6 +33,11 @@ impl KeptEvents {
         Self(keep.map(kept))
     }
 
+    /// Whether anything is kept.
+    pub(super) fn keeps(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Keeps an event; its place among all.
     pub(super) fn keep(&self, event: &Arc<Event>) -> u64 {
         let Some(kept) = &self.0 else { return 0 };

@@ -277,7 +277,7 @@ pub(super) struct DrainFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct EventsFile {
     /// An event that its publisher sends again under the same `event_id` within five minutes is not
-    /// delivered again. Of each worker the last 10000 ids are remembered. Either way it is counted.
+    /// delivered again if a subscriber has it in its queue, or it is kept. Of each worker the last 10000 ids are remembered. Either way it is counted.
     #[schemars(extend("default" = false))]
     pub(super) deduplicate: Option<bool>,
     /// Events that are kept of each topic, the last ones. Left out, as many as `keep_bytes` has room for,

@@ -88,6 +88,7 @@ where
         if bodiless { Ok(()) } else { send_body(body, &mut stream, send_stall_timeout).await };
     if matches!(sent, Err(Unsent::Stalled)) {
         limits::hit(Limit::SendStallTimeout);
+        stream.send_reset(Reason::CANCEL);
     }
     sent
 }
@@ -106,7 +107,7 @@ where
             return Ok(());
         };
         match frame.into_data() {
-            Ok(data) => send(stream, data, patience).await?,
+            Ok(mut data) => send(stream, &mut data, patience).await?,
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
                     return Ok(stream.send_trailers(trailers)?);
@@ -117,21 +118,21 @@ where
     Ok(stream.send_data(Bytes::new(), true)?)
 }
 
-/// Sends a part of an answer. A caller that takes nothing of it for `patience` is given up.
+/// Sends a part of an answer. A caller that takes nothing of it for `patience` is to be given up; what it
+/// has not taken is left.
 ///
 /// # Errors
 ///
 /// When the caller is gone, or does not read.
 pub async fn send(
     stream: &mut SendStream<Bytes>,
-    mut data: Bytes,
+    data: &mut Bytes,
     patience: Duration,
 ) -> Result<(), Unsent> {
     while !data.is_empty() {
         let allowed = tokio::time::timeout(patience, capacity(stream, data.len())).await;
         let Ok(allowed) = allowed else {
             count(Count::SendStalled);
-            stream.send_reset(Reason::CANCEL);
             return Err(Unsent::Stalled);
         };
         stream.send_data(data.split_to(allowed?.min(data.len())), false)?;

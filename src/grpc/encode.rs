@@ -11,6 +11,7 @@ use http::HeaderMap;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
+use crate::actors::event::FRAMED_BYTES_MAX;
 use crate::actors::traffic::{Ending, Message, Part, RequestHead, append};
 use crate::tunnel::call::Frame;
 use crate::tunnel::failure::Failure;
@@ -26,7 +27,7 @@ use super::{compression, metadata, status, timeout};
 
 /// Payloads up to this size are copied behind their head: a small buffer of its own costs a DATA frame
 /// and a part of a write, which is dearer than the copy; for a large one the copy is dearer.
-pub(super) const COPIED_BYTES_MAX: usize = 4096;
+pub(super) const COPIED_BYTES_MAX: usize = FRAMED_BYTES_MAX;
 
 /// Field numbers of `ForwardRequest` (proto/registry.proto).
 mod field {

@@ -14,17 +14,18 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use prost::Message;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::asker::Asker;
 use super::body::{self, Unsent};
 use super::framing::put_prefix;
-use super::status;
 use super::wire::{Phase, Shared, StreamSlot, Wire};
+use super::{head, status};
 use crate::actors::bus::BusHandle;
 use crate::actors::live::LiveLimits;
 use crate::observe::limits::{self, Limit};
@@ -78,15 +79,30 @@ pub(super) async fn serve(
         Ok(admitted) => admitted,
         Err(failure) => return answer.refuse(&status::refusal(failure)),
     };
-    let mut requests = Requests::new(stream, &events.limits.now(), wire.gathering.clone());
+    let deadline = match head::deadline(&parts.headers) {
+        Ok(deadline) => deadline,
+        Err(failure) => return answer.refuse(&status::refusal(failure)),
+    };
+    if let Some(deadline) = deadline {
+        answer.slot.is_patient_until(deadline);
+    }
+    let deadline = deadline.map(Instant::from_std);
+    let limits = Arc::clone(&events.limits.now());
+    let mut requests = Requests::new(stream, &parts.headers, &limits, wire.gathering.clone());
     let method = parts.uri.path().rsplit('/').next();
     let answered = match method {
-        Some("Publish") => events.publish_one(&mut requests).await.map(|answer| framed(&answer)),
-        Some("PublishStream") => {
-            events.publish_many(&mut requests).await.map(|answer| framed(&answer))
+        Some("Publish") => {
+            let published = events.in_time(deadline, events.publish_one(&mut requests)).await;
+            published.map(|answer| framed(&answer))
         }
-        Some("Subscribe") => match events.listen(&mut requests).await {
-            Ok(subscriber) => return delivery::run(&events, subscriber, &mut answer).await,
+        Some("PublishStream") => {
+            let published = events.in_time(deadline, events.publish_many(&mut requests)).await;
+            published.map(|answer| framed(&answer))
+        }
+        Some("Subscribe") => match events.in_time(deadline, events.listen(&mut requests)).await {
+            Ok(subscriber) => {
+                return delivery::run(&events, subscriber, deadline, &mut answer).await;
+            }
             Err(refusal) => Err(refusal),
         },
         _ => Err(status::refusal(Failure::UnknownService)),
@@ -95,6 +111,15 @@ pub(super) async fn serve(
         Ok(message) => answer.send(message, &events).await,
         Err(refusal) => answer.refuse(&refusal),
     }
+}
+
+/// Waits until the caller's time is up; says what it is told then.
+async fn time_up(deadline: Option<Instant>) -> Status {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+    status::refusal(Failure::Deadline)
 }
 
 /// A message as it goes on the wire.
@@ -126,7 +151,11 @@ impl Answer<'_> {
     async fn send(mut self, message: Bytes, events: &Events) -> Result<(), Unsent> {
         let patience = events.limits.now().send_stall_timeout;
         let mut stream = self.begin()?;
-        body::send(&mut stream, message, patience).await?;
+        let mut message = message;
+        if let Err(unsent) = body::send(&mut stream, &mut message, patience).await {
+            stream.send_reset(Reason::CANCEL);
+            return Err(unsent);
+        }
         Ok(stream.send_trailers(trailers(&Status::ok("")))?)
     }
 
@@ -155,6 +184,20 @@ fn trailers(status: &Status) -> HeaderMap {
 }
 
 impl Events {
+    /// What comes of something while the caller's key is good and before its time is up.
+    async fn in_time<T>(
+        &self,
+        deadline: Option<Instant>,
+        what: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        tokio::select! {
+            biased;
+            done = what => done,
+            refusal = self.standing.clone().until_refused(|_| Ok(())) => Err(refusal),
+            late = time_up(deadline) => Err(late),
+        }
+    }
+
     fn admit(asker: &Asker, shared: &Shared, wire: &Wire) -> Result<(Self, Place), Failure> {
         let admission = asker.admission()?;
         if *wire.phase.borrow() != Phase::Serving {

@@ -144,7 +144,12 @@ pub fn may_have_waited_in_vain(headers: &HeaderMap) -> bool {
     timeout.and_then(|value| timeout::parse(value.as_bytes())).is_some_and(|time| time <= SOON)
 }
 
-fn deadline(headers: &HeaderMap) -> Result<Option<std::time::Instant>, Failure> {
+/// When the time of a caller is up, as it says.
+///
+/// # Errors
+///
+/// When it is up already, or is no time.
+pub fn deadline(headers: &HeaderMap) -> Result<Option<std::time::Instant>, Failure> {
     let Some(value) = headers.get(metadata::TIMEOUT) else { return Ok(None) };
     let timeout = timeout::parse(value.as_bytes()).ok_or(Failure::BadTimeout)?;
     if timeout.is_zero() {

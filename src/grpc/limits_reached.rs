@@ -79,11 +79,11 @@ pub(super) fn by_event_refusal(why: EventRefusal) -> Option<Limit> {
         EventRefusal::BadTopic(BadTopic::TooLong { .. }) => Some(Limit::TopicBytesMax),
         EventRefusal::TooLarge { .. } => Some(Limit::EventBytesMax),
         EventRefusal::NoRoom => Some(Limit::TunnelBufferBytesMax),
+        EventRefusal::Subscriptions { .. } => Some(Limit::SubscriptionsPerTunnelMax),
         EventRefusal::BadTopic(_)
         | EventRefusal::BadId { .. }
         | EventRefusal::NotText
         | EventRefusal::OutOfScope
-        | EventRefusal::Subscriptions { .. }
         | EventRefusal::Topics { .. }
         | EventRefusal::MetadataTooLarge
         | EventRefusal::NoneHadRoom

@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::encode::COPIED_BYTES_MAX;
 use super::encode::event::unix_seconds;
 use crate::actors::event::Event;
 use crate::actors::traffic::PAIR_OVERHEAD_BYTES;
@@ -67,7 +66,8 @@ impl Submitted {
             publisher,
             timestamp: if timestamp == 0 { unix_seconds() } else { timestamp },
             metadata,
-            payload: kept(payload),
+            // A slice would keep all that was read together with it, as long as anybody has the event.
+            payload: Bytes::copy_from_slice(&payload),
             frame: OnceLock::new(),
         })
     }
@@ -83,9 +83,4 @@ fn is_admitted(metadata: &HashMap<String, String>, limits: &Limits) -> bool {
     let pair = |(name, value): (&String, &String)| name.len() + value.len() + PAIR_OVERHEAD_BYTES;
     metadata.len() <= limits.metadata_entries_max
         && metadata.iter().map(pair).sum::<usize>() <= limits.metadata_bytes_max
-}
-
-/// A small payload is copied: it would keep all that was read together with it.
-fn kept(payload: Bytes) -> Bytes {
-    if payload.len() > COPIED_BYTES_MAX { payload } else { Bytes::copy_from_slice(&payload) }
 }

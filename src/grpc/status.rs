@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use tonic::Status;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::observe::calls::STATUSES;
 use crate::tunnel::admission::Rejection;
@@ -168,6 +168,26 @@ fn event_told(why: &EventRefusal, topic: &str) -> String {
 /// What a caller sent as an event is none.
 pub fn bad_event(message: String) -> Status {
     own_status(Code::INVALID_ARGUMENT, BAD_EVENT, message)
+}
+
+/// The caller compresses what it says to a service of the gateway's own that takes it as it is.
+pub fn takes_no_compression() -> Status {
+    let message = "the messages of this service are not compressed".to_owned();
+    let mut status = own_status(Code::UNIMPLEMENTED, "unsupported_encoding", message);
+    status.metadata_mut().insert("grpc-accept-encoding", MetadataValue::from_static("identity"));
+    status
+}
+
+/// The caller says none or several messages where there is one (gRPC `doc/statuscodes.md`).
+pub fn not_one_message() -> Status {
+    let message = "there must be exactly one message".to_owned();
+    own_status(Code::UNIMPLEMENTED, "protocol", message)
+}
+
+/// A subscriber has taken nothing for too long.
+pub fn slow_consumer() -> Status {
+    let (code, reason) = of_tunnel_end(&TunnelEnd::SlowConsumer);
+    own_status(code, reason, TunnelEnd::SlowConsumer.to_string())
 }
 
 /// The gateway stops while a caller publishes that has published so many events.

@@ -377,3 +377,15 @@ async fn the_same_event_twice_is_counted_and_delivered_once_where_that_is_config
         assert_eq!(gateway.window().topics.totals().duplicates, 1);
     }
 }
+
+#[tokio::test]
+async fn of_a_frame_with_very_many_topics_those_that_a_peer_may_have_are_looked_at() {
+    let gateway = Gateway::start();
+    let mut peer = acked(&gateway).await;
+    let topics: Vec<String> = (0..100_000).map(|number| format!("t{number}")).collect();
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    peer.subscribe(&topics).await;
+    assert!(peer.refusal().await.contains("topic \"t256\": a subscriber has 256"));
+    heard_by(&mut acked(&gateway).await, "t255", 1).await;
+    assert_eq!(peer.event().await.event_id, "probe", "nothing is said of the rest");
+}

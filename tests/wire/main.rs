@@ -13,6 +13,7 @@ mod calls_by_peers;
 mod calls_counted;
 mod compression;
 mod drain;
+mod event_service;
 mod events;
 mod events_under_load;
 mod failures;

@@ -86,10 +86,10 @@ impl BusHandle {
 }
 
 impl Membership {
-    /// Listens to a topic. Twice is the same as once.
-    pub fn subscribe(&self, pattern: TopicPattern) {
+    /// Listens to topics. Twice is the same as once.
+    pub fn subscribe(&self, patterns: Vec<TopicPattern>) {
         let (member, lane, ended) = (self.member, self.lane.clone(), self.ended.clone());
-        self.bus.post.tell(Subscribe { member, pattern, lane, ended });
+        self.bus.post.tell(Subscribe { member, patterns, lane, ended });
     }
 
     /// Listens to it no more.

@@ -343,7 +343,7 @@ impl Listener {
     }
 
     fn subscribe(&self, text: &str) {
-        self.membership.subscribe(pattern(text));
+        self.membership.subscribe(vec![pattern(text)]);
     }
 
     fn unsubscribe(&self, text: &str) {

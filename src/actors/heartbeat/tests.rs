@@ -195,7 +195,7 @@ async fn a_tunnel_whose_events_nobody_takes_for_a_minute_is_closed() {
     let members = [&stuck, &slow].map(|tunnel| {
         let (ended, _) = probe();
         let member = stage.buses[0].member(MemberId::random(), tunnel.lane.clone(), ended);
-        member.subscribe(TopicPattern::all());
+        member.subscribe(vec![TopicPattern::all()]);
         member
     });
     for _ in 0..59 {

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::subscriber::{Subscriber, Told, covers};
-use super::{Answer, Events, trailers};
+use super::{Answer, Events, time_up, trailers};
 use crate::grpc::body::{self, Unsent};
 use crate::grpc::encode;
 use crate::grpc::own_proto::events::SubscribeResponse;
+use crate::grpc::status;
 use crate::observe::limits::{self, Limit};
 
 /// What is told is written together up to about this many bytes: two of HTTP/2's default frames.
@@ -28,6 +30,7 @@ const BATCH_BYTES: usize = 32 * 1024;
 pub(super) async fn run(
     events: &Events,
     mut subscriber: Subscriber,
+    deadline: Option<Instant>,
     answer: &mut Answer<'_>,
 ) -> Result<(), Unsent> {
     answer.slot.becomes_subscriber();
@@ -38,13 +41,20 @@ pub(super) async fn run(
     let ended = tokio::select! {
         biased;
         refusal = refused => Ok(refusal),
+        late = time_up(deadline) => Ok(late),
         ended = delivery.run(&mut subscriber) => ended,
     };
-    if matches!(ended, Err(Unsent::Stalled)) {
-        limits::hit(Limit::SlowConsumerTimeout);
-        events.topics.slow_consumer();
+    match ended {
+        Ok(ended) => delivery.end(&ended, Reason::CANCEL),
+        Err(Unsent::Stalled) => {
+            limits::hit(Limit::SlowConsumerTimeout);
+            events.topics.slow_consumer();
+            // Clients take that as RESOURCE_EXHAUSTED.
+            delivery.end(&status::slow_consumer(), Reason::ENHANCE_YOUR_CALM)?;
+            Err(Unsent::Stalled)
+        }
+        Err(gone @ Unsent::Gone(_)) => Err(gone),
     }
-    delivery.end(&ended?)
 }
 
 /// The stream to one subscriber.
@@ -73,11 +83,20 @@ impl Delivery {
             {
                 large = put(&told, &mut out);
             }
-            self.is_in_frame = true;
-            body::send(&mut self.stream, out.split().freeze(), self.patience).await?;
-            body::send(&mut self.stream, large.unwrap_or_default(), self.patience).await?;
+            self.write(out.split().freeze()).await?;
+            self.is_in_frame = large.is_some();
+            self.write(large.unwrap_or_default()).await?;
             self.is_in_frame = false;
         }
+    }
+
+    async fn write(&mut self, mut data: Bytes) -> Result<(), Unsent> {
+        let (whole, was_in_frame) = (data.len(), self.is_in_frame);
+        // Until it is known better: this may be given up at any moment.
+        self.is_in_frame = true;
+        let sent = body::send(&mut self.stream, &mut data, self.patience).await;
+        self.is_in_frame = was_in_frame || data.len() < whole;
+        sent
     }
 
     /// Waits for something, unless the caller goes away first.
@@ -91,9 +110,9 @@ impl Delivery {
     }
 
     /// Says why there will be no more. In a frame there is no place for that.
-    fn end(mut self, why: &Status) -> Result<(), Unsent> {
+    fn end(mut self, why: &Status, reset: Reason) -> Result<(), Unsent> {
         if self.is_in_frame {
-            self.stream.send_reset(Reason::CANCEL);
+            self.stream.send_reset(reset);
             return Ok(());
         }
         Ok(self.stream.send_trailers(trailers(why))?)

@@ -1,7 +1,6 @@
 //! Events of callers on their way to the bus, and what becomes of them on its way back.
 
 use std::collections::VecDeque;
-use std::pin::pin;
 
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -74,12 +73,10 @@ impl Events {
         requests: &mut Requests,
     ) -> Result<PublishStreamResponse, Status> {
         let mut tally = Tally::default();
-        let mut refused = pin!(self.standing.clone().until_refused(|_| Ok(())));
         let mut phase = self.phase.clone();
         loop {
             let request = tokio::select! {
                 biased;
-                refusal = &mut refused => return Err(refusal),
                 end = closing(&mut phase) => return Err(tally.cut_off(end)),
                 request = requests.next() => request?,
             };
@@ -112,7 +109,8 @@ impl Events {
         let sent = match what {
             Some(What::Event(event)) => event,
             Some(What::CloudEvent(sent)) => {
-                let (id, name) = (sent.id.clone(), topic.clone());
+                let name = if topic.is_empty() { sent.r#type.clone() } else { topic.clone() };
+                let id = sent.id.clone();
                 cloud_event::event(sent, topic).map_err(|bad| Unpublished {
                     status: status::bad_event(bad.to_string()),
                     id,

@@ -18,7 +18,7 @@ use crate::grpc::own_proto::events::{Missed, Resume, SubscribeRequest, Subscribe
 use crate::grpc::publishing::told;
 use crate::grpc::wire::Phase;
 use crate::grpc::{limits_reached, status};
-use crate::observe::limits::{self, Limit};
+use crate::observe::limits;
 use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::tunnel::id::MemberId;
@@ -105,9 +105,7 @@ impl Subscriber {
             missed = may_miss;
             self.behind = Some(reader);
         }
-        for pattern in &self.patterns {
-            self.membership.subscribe(pattern.clone());
-        }
+        self.membership.subscribe(self.patterns.clone());
         self.membership.settled().await;
         if let Ok(ended) = self.ended.try_recv() {
             return Err(refused(&ended));
@@ -119,6 +117,9 @@ impl Subscriber {
     /// What comes next, which may take for ever.
     pub(super) async fn next(&mut self) -> Result<Told, Status> {
         loop {
+            if let Ok(ended) = self.ended.try_recv() {
+                return Err(refused(&ended));
+            }
             if let Some(told) = self.next_now() {
                 return Ok(told);
             }
@@ -185,7 +186,6 @@ fn patterns(topics: &[String], limits: &Limits) -> Result<Vec<TopicPattern>, Sta
     }
     let distinct: BTreeSet<&String> = topics.iter().collect();
     if distinct.len() > most {
-        limits::hit(Limit::SubscriptionsPerTunnelMax);
         return Err(refuse(EventRefusal::Subscriptions { max: most }, &topics[0]));
     }
     let parsed = distinct.into_iter().map(|text| {

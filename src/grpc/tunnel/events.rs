@@ -84,16 +84,29 @@ impl PeerEvents {
         if request.event_types.is_empty() {
             self.refuse("subscription", "", BadTopic::Empty.into());
         }
-        for text in &request.event_types {
-            let done = match action {
-                Action::Subscribe => self.subscribe(text),
-                Action::Unsubscribe => {
-                    self.pattern(text).map(|pattern| self.membership.unsubscribe(pattern))
-                }
+        let max = self.wire.worker.tunnels.limits.now().subscriptions_per_tunnel_max;
+        let mut granted = Vec::new();
+        for text in request.event_types.iter().take(max) {
+            let checked = match action {
+                Action::Subscribe => self.admitted(text),
+                Action::Unsubscribe => self.pattern(text),
             };
-            if let Err(why) = done {
-                self.refuse("subscription", text, why);
+            match checked {
+                Ok(pattern) => granted.push(pattern),
+                Err(why) => self.refuse("subscription", text, why),
             }
+        }
+        match action {
+            Action::Subscribe => self.membership.subscribe(granted),
+            Action::Unsubscribe => {
+                for pattern in granted {
+                    self.membership.unsubscribe(pattern);
+                }
+            }
+        }
+        // More than a peer may listen to is not looked at one by one.
+        if let Some(first) = request.event_types.get(max) {
+            self.refuse("subscription", first, EventRefusal::Subscriptions { max });
         }
     }
 
@@ -102,13 +115,13 @@ impl PeerEvents {
         self.refuse("event", "", EventRefusal::NotText);
     }
 
-    fn subscribe(&self, text: &str) -> Result<(), EventRefusal> {
+    /// A pattern that the peer may listen to.
+    fn admitted(&self, text: &str) -> Result<TopicPattern, EventRefusal> {
         let pattern = self.pattern(text)?;
         if !self.grant().is_some_and(|grant| grant.subscribe.covers(&pattern)) {
             return Err(EventRefusal::OutOfScope);
         }
-        self.membership.subscribe(pattern);
-        Ok(())
+        Ok(pattern)
     }
 
     fn pattern(&self, text: &str) -> Result<TopicPattern, EventRefusal> {

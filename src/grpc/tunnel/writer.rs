@@ -18,6 +18,7 @@ use crate::grpc::proto::connection_message::MessageType;
 use crate::grpc::proto::connection_status::Status;
 use crate::grpc::proto::{Cancel, ConnectionStatus, Drain, Heartbeat};
 use crate::grpc::{status, stream};
+use crate::observe::tally::{Count, count};
 use crate::observe::ticks::{self, Tick};
 use crate::observe::tunnels::TunnelGauge;
 use crate::tunnel::ending::TunnelEnd;
@@ -92,12 +93,16 @@ impl Writer {
         end
     }
 
-    /// Control frames that were still to be written go before the end. They are few, so nobody waits
-    /// for the window: h2 holds them until the peer takes them, or leaves.
+    /// Control frames that were still to be written go before the end, as many as go together. Nobody
+    /// waits for the window: h2 holds them until the peer takes them, or leaves.
     fn say_last_words(&mut self) -> Result<(), h2::Error> {
         let mut out = BytesMut::new();
         while let Some(frame) = self.down.last_word() {
-            self.add(&frame, ticks::now(), &mut out);
+            if out.len() < BATCH_BYTES {
+                self.add(&frame, ticks::now(), &mut out);
+            } else {
+                count(Count::FrameRejected);
+            }
         }
         if out.is_empty() { Ok(()) } else { self.stream.send_data(out.freeze(), false) }
     }
@@ -167,6 +172,7 @@ impl Writer {
     fn write_lone_event(&mut self) -> Result<bool, Stopped> {
         let Some(queued) = self.down.lane().only() else { return Ok(false) };
         let (frame, large) = event::event(&queued.event);
+        self.rules = Rules::under(&self.limits.now(), self.rules.features);
         let is_small = large.is_none() && frame.len() <= self.rules.frame_bytes_max;
         if !is_small || !self.has_room(frame.len()) {
             return Ok(false);

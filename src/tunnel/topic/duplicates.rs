@@ -1,6 +1,7 @@
 //! Which events of a publisher came before.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,10 @@ pub const REMEMBERED_MAX: usize = 10_000;
 /// The ids of the last events.
 #[derive(Debug, Default)]
 pub struct Duplicates {
-    known: HashSet<(MemberId, Arc<str>)>,
-    order: VecDeque<(Instant, MemberId, Arc<str>)>,
+    /// Each with the number under which it was remembered last.
+    known: HashMap<(MemberId, Arc<str>), u64>,
+    order: VecDeque<(Instant, u64, MemberId, Arc<str>)>,
+    next: u64,
 }
 
 impl Duplicates {
@@ -27,21 +30,29 @@ impl Duplicates {
         {
             self.forget_oldest();
         }
-        if !self.known.insert((publisher, id.clone())) {
-            return true;
-        }
-        self.order.push_back((now, publisher, id.clone()));
+        let Entry::Vacant(place) = self.known.entry((publisher, id.clone())) else { return true };
+        place.insert(self.next);
+        self.order.push_back((now, self.next, publisher, id.clone()));
+        self.next += 1;
         if self.order.len() > REMEMBERED_MAX {
             self.forget_oldest();
         }
         false
     }
 
+    /// Nobody has the event: if it comes again it is as if it came first.
+    pub fn forget(&mut self, publisher: MemberId, id: &Arc<str>) {
+        self.known.remove(&(publisher, id.clone()));
+    }
+
     fn forget_oldest(&mut self) {
-        if let Some((_, publisher, id)) = self.order.pop_front() {
-            self.known.remove(&(publisher, id));
+        if let Some((_, number, publisher, id)) = self.order.pop_front()
+            && let Entry::Occupied(known) = self.known.entry((publisher, id))
+            && *known.get() == number
+        {
+            known.remove();
         }
-        debug_assert_eq!(self.known.len(), self.order.len(), "each id is in both");
+        debug_assert!(self.known.len() <= self.order.len(), "each id has its turn to go");
     }
 }
 
@@ -60,6 +71,17 @@ mod tests {
         assert!(!seen.note(one, &"e-2".into(), start));
         assert!(!seen.note(one, &id, start + REMEMBERED), "counted from the first");
         assert_eq!(seen.order.len(), 1);
+    }
+
+    #[test]
+    fn an_event_that_nobody_has_may_come_again() {
+        let (mut seen, start) = (Duplicates::default(), Instant::now());
+        let (publisher, id): (_, Arc<str>) = (MemberId::random(), "e-1".into());
+        assert!(!seen.note(publisher, &id, start));
+        seen.forget(publisher, &id);
+        assert!(!seen.note(publisher, &id, start + REMEMBERED / 2));
+        assert!(seen.note(publisher, &id, start + REMEMBERED), "counted from the second");
+        assert_eq!((seen.known.len(), seen.order.len()), (1, 1));
     }
 
     #[test]

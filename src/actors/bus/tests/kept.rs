@@ -143,9 +143,7 @@ async fn come_back(listener: &Listener, topics: &[&str], heard: &[Arc<str>]) -> 
     let patterns: Vec<_> = topics.iter().map(|text| pattern(text)).collect();
     let heard: Vec<_> = heard.iter().map(ToString::to_string).collect();
     let resumed = listener.membership.resume(&patterns, &heard);
-    for pattern in patterns {
-        listener.membership.subscribe(pattern);
-    }
+    listener.membership.subscribe(patterns);
     listener.membership.settled().await;
     resumed
 }
