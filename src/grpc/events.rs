@@ -148,10 +148,9 @@ impl Answer<'_> {
     }
 
     /// Sends the only message of it.
-    async fn send(mut self, message: Bytes, events: &Events) -> Result<(), Unsent> {
+    async fn send(mut self, mut message: Bytes, events: &Events) -> Result<(), Unsent> {
         let patience = events.limits.now().send_stall_timeout;
         let mut stream = self.begin()?;
-        let mut message = message;
         if let Err(unsent) = body::send(&mut stream, &mut message, patience).await {
             stream.send_reset(Reason::CANCEL);
             return Err(unsent);

@@ -33,33 +33,37 @@ pub(super) struct Submitted {
 }
 
 impl Submitted {
-    /// The event that this is, of a publisher who `may` use its topic.
+    /// What it may be published under, by a publisher who `may` use that topic.
     ///
     /// # Errors
     ///
     /// Why it cannot be published.
-    pub(super) fn event(
-        self,
-        publisher: MemberId,
+    pub(super) fn check(
+        &self,
         limits: &Limits,
         may: impl FnOnce(&TopicName) -> bool,
-    ) -> Result<Event, EventRefusal> {
-        let Self { id, topic, payload, timestamp, metadata } = self;
-        let name = TopicName::parse(&topic, limits.topic_bytes_max)?;
-        if id.len() > EVENT_ID_BYTES_MAX {
+    ) -> Result<TopicName, EventRefusal> {
+        let name = TopicName::parse(&self.topic, limits.topic_bytes_max)?;
+        if self.id.len() > EVENT_ID_BYTES_MAX {
             return Err(EventRefusal::BadId { max: EVENT_ID_BYTES_MAX });
         }
-        if payload.len() > limits.event_bytes_max {
+        if self.payload.len() > limits.event_bytes_max {
             return Err(EventRefusal::TooLarge { max: limits.event_bytes_max });
         }
-        if !is_admitted(&metadata, limits) {
+        if !is_admitted(&self.metadata, limits) {
             return Err(EventRefusal::MetadataTooLarge);
         }
         if !may(&name) {
             return Err(EventRefusal::OutOfScope);
         }
+        Ok(name)
+    }
+
+    /// The event that this is, once it is checked.
+    pub(super) fn event(self, name: TopicName, publisher: MemberId) -> Event {
+        let Self { id, payload, timestamp, metadata, .. } = self;
         let is_named = !id.is_empty();
-        Ok(Event {
+        Event {
             id: if is_named { id.into() } else { Uuid::new_v4().to_string().into() },
             is_named,
             name,
@@ -69,7 +73,7 @@ impl Submitted {
             // A slice would keep all that was read together with it, as long as anybody has the event.
             payload: Bytes::copy_from_slice(&payload),
             frame: OnceLock::new(),
-        })
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::actors::traffic::RequestHead;
 use crate::auth::certificate::CertificateNames;
-use crate::auth::{BadKey, Credential, Keyring};
+use crate::auth::{Admission, BadKey, Credential, Keyring};
 use crate::tunnel::failure::Failure;
 
 /// How often a key with a date is looked at, at least: a step of the wall clock is noticed within
@@ -52,10 +52,7 @@ pub async fn of_call(
     head: Arc<RequestHead>,
 ) -> Failure {
     let judge = |ring: &Keyring, now| {
-        let admission = ring.look_up(credential, now).map_err(failure_of)?;
-        if !admission.grant.admits_certificate(&certificate) {
-            return Err(Failure::CertificateMismatch);
-        }
+        let admission = still_admitted(ring, credential, &certificate, now)?;
         let allowed = admission.grant.call.allows(head.path.service());
         if allowed { Ok(admission.expires) } else { Err(Failure::Scope) }
     };
@@ -63,6 +60,24 @@ pub async fn of_call(
         Some(failure) => failure,
         None => std::future::pending().await,
     }
+}
+
+/// What the key of a caller allows at this moment, beside the certificate that it came with.
+///
+/// # Errors
+///
+/// That the key is good no more, or not with that certificate.
+pub fn still_admitted(
+    ring: &Keyring,
+    credential: Credential,
+    certificate: &CertificateNames,
+    now: SystemTime,
+) -> Result<Admission, Failure> {
+    let admission = ring.look_up(credential, now).map_err(failure_of)?;
+    if !admission.grant.admits_certificate(certificate) {
+        return Err(Failure::CertificateMismatch);
+    }
+    Ok(admission)
 }
 
 /// What a caller is told of its key.

@@ -20,6 +20,7 @@ use crate::observe::log::outside;
 use crate::observe::tally::{Count, count};
 use crate::observe::topics::Publishing;
 use crate::tunnel::failure::Failure;
+use crate::tunnel::topic::TopicName;
 use crate::tunnel::topic::refusal::EventRefusal;
 
 /// Events of one stream that are under way at once; the next is read when the first of them has
@@ -123,18 +124,19 @@ impl Events {
             }
         };
         let SentEvent { id, topic, payload, timestamp, metadata, .. } = sent;
-        let grant = self.standing.grant().map_err(|failure| Unpublished {
-            status: status::refusal(failure),
-            id: id.clone(),
-            topic: topic.clone(),
-        })?;
-        let (called, under) = (id.clone(), topic.clone());
         let submitted = Submitted { id, topic, payload, timestamp, metadata };
+        match self.check(&submitted) {
+            Ok(name) => Ok(submitted.event(name, self.publisher)),
+            Err(status) => Err(Unpublished { status, id: submitted.id, topic: submitted.topic }),
+        }
+    }
+
+    fn check(&self, submitted: &Submitted) -> Result<TopicName, Status> {
+        let grant = self.standing.grant().map_err(status::refusal)?;
         let may = |name: &_| grant.is_none_or(|grant| grant.publish.allows(name));
-        submitted.event(self.publisher, &self.limits.now(), may).map_err(|why| {
+        submitted.check(&self.limits.now(), may).map_err(|why| {
             limits_reached::by_event_refusal(why).into_iter().for_each(limits::hit);
-            let status = status::event_status(&why, told(&under));
-            Unpublished { status, id: called, topic: under }
+            status::event_status(&why, told(&submitted.topic))
         })
     }
 }

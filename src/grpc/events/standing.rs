@@ -67,10 +67,6 @@ impl Standing {
 
 impl Shown {
     fn admission(&self, ring: &Keyring, now: SystemTime) -> Result<Admission, Failure> {
-        let admission = ring.look_up(self.credential, now).map_err(revocation::failure_of)?;
-        if !admission.grant.admits_certificate(&self.certificate) {
-            return Err(Failure::CertificateMismatch);
-        }
-        Ok(admission)
+        revocation::still_admitted(ring, self.credential, &self.certificate, now)
     }
 }

@@ -25,7 +25,7 @@ use crate::observe::topics::Publishing;
 use crate::tunnel::allowance::Allowance;
 use crate::tunnel::id::TunnelId;
 use crate::tunnel::topic::refusal::EventRefusal;
-use crate::tunnel::topic::{BadTopic, TopicPattern};
+use crate::tunnel::topic::{BadTopic, TopicName, TopicPattern};
 
 /// The events of one tunnel.
 pub(super) struct PeerEvents {
@@ -60,19 +60,29 @@ impl PeerEvents {
 
     /// The peer publishes something.
     pub(super) fn publish(&self, message: EventMessage) {
-        let (id, topic) = (message.event_id.clone(), message.event_type.clone());
-        match self.take_apart(message) {
-            Ok(publication) => self.wire.worker.bus.publish(publication),
-            Err(why) => {
-                self.wire.worker.window.topics.published(Publishing::Rejected);
-                self.refuse("event", &topic, why);
-                if self.outcomes.is_some() {
-                    let (id, topic) = (told(&id).into(), told(&topic).into());
-                    let outcome = Outcome::Refused(why);
-                    let refused = Published { id, topic, outcome, room: None };
-                    self.down.push_reply(&self.buffer, Reply::EventAck(refused).taking());
-                }
-            }
+        let EventMessage { event_id: id, event_type: topic, payload, timestamp, metadata, .. } =
+            message;
+        let submitted = Submitted { id, topic, payload, timestamp, metadata };
+        let name = match self.check(&submitted) {
+            Ok(name) => name,
+            Err(why) => return self.refuse_event(&submitted.id, &submitted.topic, why),
+        };
+        let event = submitted.event(name, self.tunnel.into());
+        let Some(room) = self.buffer.take(event.cost()) else {
+            return self.refuse_event(&event.id, event.name.as_str(), EventRefusal::NoRoom);
+        };
+        let counted = self.wire.worker.window.topics.clone();
+        let publication = Publication::new(event, Some(room), self.outcomes.clone(), counted);
+        self.wire.worker.bus.publish(publication);
+    }
+
+    fn refuse_event(&self, id: &str, topic: &str, why: EventRefusal) {
+        self.wire.worker.window.topics.published(Publishing::Rejected);
+        self.refuse("event", topic, why);
+        if self.outcomes.is_some() {
+            let (id, topic) = (told(id).into(), told(topic).into());
+            let refused = Published { id, topic, outcome: Outcome::Refused(why), room: None };
+            self.down.push_reply(&self.buffer, Reply::EventAck(refused).taking());
         }
     }
 
@@ -129,16 +139,9 @@ impl PeerEvents {
         Ok(TopicPattern::parse(text, bytes_max)?)
     }
 
-    fn take_apart(&self, message: EventMessage) -> Result<Publication, EventRefusal> {
-        let EventMessage { event_id: id, event_type: topic, payload, timestamp, metadata, .. } =
-            message;
-        let submitted = Submitted { id, topic, payload, timestamp, metadata };
-        let limits = self.wire.worker.tunnels.limits.now();
+    fn check(&self, submitted: &Submitted) -> Result<TopicName, EventRefusal> {
         let may = |name: &_| self.grant().is_some_and(|grant| grant.publish.allows(name));
-        let event = submitted.event(self.tunnel.into(), &limits, may)?;
-        let room = Some(self.buffer.take(event.cost()).ok_or(EventRefusal::NoRoom)?);
-        let counted = self.wire.worker.window.topics.clone();
-        Ok(Publication::new(event, room, self.outcomes.clone(), counted))
+        submitted.check(&self.wire.worker.tunnels.limits.now(), may)
     }
 
     /// What the peer's key allows now.
